@@ -1,0 +1,32 @@
+# make setup | check | test | demo: each does its own set-up in .venv.
+# TORCH is installed first, so that nothing else pulls another build. With a GPU: make demo TORCH=torch
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+BIN    := .venv/bin
+
+.PHONY: setup check test test-all demo clean
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+check: setup
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+
+test: setup
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+demo: setup
+	$(BIN)/auscult demo
+
+clean:
+	rm -rf .venv build dist demo results .mypy_cache .ruff_cache .pytest_cache

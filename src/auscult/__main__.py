@@ -1,0 +1,5 @@
+"""``python -m auscult`` is ``auscult``."""
+
+from .cli import main
+
+main()

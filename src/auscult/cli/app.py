@@ -1,0 +1,74 @@
+"""The commands, how errors are shown, and exit codes: 0 all well, 1 failed, 2 usage, 3 some failed, 130 stopped."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError
+
+from ..analysis import RESEARCH_ONLY
+from ..analysis.spreadsheet import printable
+from ..errors import AuscultError
+from ..version import __version__
+from .data import download, list_, prepare
+from .evaluation import evaluate
+from .prediction import predict
+from .training import demo, train
+
+FAILED, USAGE, STOPPED = 1, 2, 130
+EXTRAS = ("accelerate", "matplotlib")
+
+app = App(
+    name="auscult",
+    version=__version__,
+    help=f"Respiratory sound classification: crackles and wheezes in stethoscope recordings. {RESEARCH_ONLY}",
+    help_epilogue="Start with `auscult demo`.",
+    help_format="markdown",
+    suppress_keyboard_interrupt=False,
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+)
+COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, predict, list_)
+for place, command in enumerate(COMMANDS):
+    app.command(command, name=command.__name__.rstrip("_"), sort_key=place)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command and exits with its code.
+
+    Args:
+        arguments: words of the command line; None takes those of the process.
+    """
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; gives its exit code. What went wrong is one line on stderr."""
+    try:
+        code = app(arguments)
+        sys.stdout.flush()
+        return int(code or 0)
+    except CycloptsError as error:
+        complain("E_SETTING", f"{error} `auscult --help` shows what there is.")
+        return USAGE
+    except AuscultError as error:
+        complain(error.code, error.message)
+        return USAGE if error.code == "E_SETTING" else FAILED
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRAS:
+            raise
+        complain("E_SETTING", f"this command needs {error.name}; install it with: pip install 'auscult[train]'")
+        return USAGE
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
+    except BrokenPipeError:  # `auscult list | head`: the reader has gone, nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def complain(code: str, message: str) -> None:
+    """One line on stderr, red on a terminal."""
+    red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
+    print(f"{red}error {code}:{plain} {' '.join(printable(line) for line in message.splitlines())}", file=sys.stderr)

@@ -1,0 +1,59 @@
+"""Which files a command line means, and where its results may go."""
+
+from collections.abc import Iterable
+from glob import glob, has_magic
+from pathlib import Path
+
+from ..analysis.spreadsheet import printable
+from ..errors import AuscultError
+
+Missing = tuple[str, str, str]
+
+
+def expand(paths: Iterable[Path]) -> tuple[list[Path], list[Missing]]:
+    """Files named by files, folders (searched to the bottom) and patterns, each once, in a fixed order.
+
+    Returns:
+        The files, and a row (path, code, message) for each folder or pattern that names none. A file that does not
+        exist is among the files: decoding it says so.
+    """
+    found: dict[Path, Path] = {}
+    missing: list[Missing] = []
+    for path in paths:
+        files = _files(path)
+        found |= {file.resolve(): file for file in files if file.resolve() not in found}
+        if not files:
+            what = "is a folder without audio files" if path.is_dir() else "matches no file"
+            shown = printable(str(path))
+            missing.append((shown, "E_NOT_A_FILE", f"{shown!r} {what}."))
+    return list(found.values()), missing
+
+
+def _files(path: Path) -> list[Path]:
+    from ..signal.io import AUDIO_SUFFIXES
+
+    if path.is_dir():
+        visible = (p for p in path.rglob("*") if not any(n.startswith(".") for n in p.relative_to(path).parts))
+        return sorted(p for p in visible if p.suffix.lower() in AUDIO_SUFFIXES)
+    if not path.exists() and has_magic(str(path)):
+        named = glob(str(path), recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+        return sorted(p for p in map(Path, named) if not p.is_dir())
+    return [path]
+
+
+def check_out(out: Path, files: Iterable[Path], overwrite: bool) -> None:
+    """Refuses a results folder that has content, is no folder, or holds recordings.
+
+    Raises:
+        AuscultError: E_SETTING, E_DISK when it cannot be made.
+    """
+    if out.exists() and not out.is_dir():
+        raise AuscultError("E_SETTING", f"--out {out} is a file; name a folder.")
+    if any(file.resolve().parent == out.resolve() for file in files):
+        raise AuscultError("E_SETTING", f"--out {out} holds recordings; results never go beside them. Name another.")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        raise AuscultError("E_SETTING", f"--out {out} is not empty; name another folder, or pass --overwrite.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AuscultError("E_DISK", f"cannot make the folder {out}: {error.strerror}. Choose another.") from error

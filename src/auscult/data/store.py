@@ -1,0 +1,124 @@
+"""Features on disk, one memory-mapped array under a fingerprint of everything that made it."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import platformdirs
+import torch
+from numpy.typing import NDArray
+
+from ..config import fingerprint
+from ..errors import AuscultError
+from ..runs import read_json, replacing, write_json
+from ..signal import io
+from ..signal.clip import Clip
+from .cycles import Corpus, Cycle, Problem
+
+FRONT_END = 1  # raise it when decoding, cutting or the filterbank change their numbers
+DTYPE = np.float16  # log-mel values lie within +-16: a step of at most 0.008, a thousandth of their spread
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Log-mel filterbanks of all cycles of a corpus.
+
+    Args:
+        fbank: (N, T, F), one row a cycle, memory-mapped; rows of cycles that failed are zero.
+        usable: (N,) False where the recording could not be used.
+        problems: one a recording that could not be used.
+        file: where the array lies.
+    """
+
+    fbank: NDArray[np.float16]
+    usable: NDArray[np.bool_]
+    problems: tuple[Problem, ...]
+    file: Path
+
+
+def cache_folder() -> Path:
+    """Where features lie: AUSCULT_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("AUSCULT_CACHE") or platformdirs.user_cache_path("auscult")) / "features"
+
+
+def key(corpus: Corpus, clip: Clip) -> str:
+    """The fingerprint: settings, every cycle's place, and name, size and time of every audio file."""
+    files = {stem: _stamp(path) for stem, path in sorted(corpus.audio.items())}
+    cycles = [[c.recording, c.start_s, c.end_s] for c in corpus.cycles]
+    made_by = {"front_end": FRONT_END, "dtype": np.dtype(DTYPE).name, "clip": {"kind": "clip", **asdict(clip)}}
+    return fingerprint({**made_by, "files": files, "cycles": cycles}, length=20)
+
+
+def _stamp(path: Path) -> list[Any]:
+    stat = path.stat()
+    return [path.name, stat.st_size, stat.st_mtime_ns]
+
+
+def features(corpus: Corpus, clip: Clip, progress: Callable[[int, int], None] | None = None) -> Features:
+    """The features of every cycle of `corpus`, from the store if they are there, else made and stored.
+
+    One bad recording is reported in `problems`, its cycles are marked unusable, and the rest goes on.
+
+    Args:
+        corpus: cycles whose recordings have audio; see `Corpus.with_audio`.
+        progress: called with (recordings done, recordings in all).
+
+    Raises:
+        AuscultError: E_DATA when no recording at all could be used, E_DISK when the store cannot be written.
+    """
+    file = cache_folder() / f"{corpus.name}-{key(corpus, clip)}.npy"
+    record = file.with_suffix(".json")
+    if not (file.exists() and record.exists()):
+        _make(corpus, clip, file, record, progress)
+    facts = read_json(record)
+    usable = np.ones(len(corpus.cycles), dtype=bool)
+    usable[facts["unusable"]] = False
+    problems = tuple(Problem(**p) for p in facts["problems"])
+    return Features(fbank=np.load(file, mmap_mode="r"), usable=usable, problems=problems, file=file)
+
+
+def _make(
+    corpus: Corpus, clip: Clip, file: Path, record: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    shape = (len(corpus.cycles), clip.frames, clip.n_mels)
+    problems: list[Problem] = []
+    unusable: list[int] = []
+    by_recording = _by_recording(corpus)
+    with replacing(file) as temporary, _open_array(temporary, shape) as array:
+        for done, (stem, rows) in enumerate(by_recording):
+            cycles = [corpus.cycles[row] for row in rows]
+            try:
+                array[rows] = recording_features(corpus.audio[stem], cycles, clip)
+            except AuscultError as error:
+                problems.append(Problem(path=str(corpus.audio[stem]), code=error.code, message=error.message))
+                unusable.extend(rows)
+            if progress:
+                progress(done + 1, len(by_recording))
+        if len(unusable) == len(corpus.cycles):
+            first = f" The first problem: {problems[0].message}" if problems else ""
+            raise AuscultError("E_DATA", f"no recording of {corpus.name} can be used.{first}")
+    write_json(record, {"unusable": unusable, "problems": [asdict(p) for p in problems], "clip": asdict(clip)})
+
+
+def _by_recording(corpus: Corpus) -> list[tuple[str, list[int]]]:
+    rows = sorted(range(len(corpus.cycles)), key=lambda row: corpus.cycles[row].recording)
+    return [(stem, list(group)) for stem, group in groupby(rows, key=lambda row: corpus.cycles[row].recording)]
+
+
+@contextlib.contextmanager
+def _open_array(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.float16]]:
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=DTYPE, shape=shape)
+    yield array
+    array.flush()
+
+
+def recording_features(path: Path, cycles: list[Cycle], clip: Clip) -> NDArray[np.float16]:
+    """Decodes one recording and gives the filterbanks of its cycles. Shape: (N, T, F)."""
+    waveform = clip.fade_recording(io.load(path, clip.sample_rate).waveform)
+    cut = np.stack([clip.cut(waveform, c.start_s, c.end_s) for c in cycles])
+    return clip.fbank(torch.from_numpy(cut)).numpy().astype(DTYPE)

@@ -1,0 +1,176 @@
+"""From a run folder to scores: probabilities per cycle, one confusion matrix a part, every task's named scores."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .batch import Batch
+from .config import from_dict
+from .data.cycles import Corpus
+from .data.loader import eval_loader
+from .data.material import Material, material
+from .data.splits import Kind
+from .errors import AuscultError
+from .metrics import Scores, confusion_matrix, scores
+from .models import Classifier
+from .models.weights import Weights, load_into, load_weights
+from .progress import track
+from .recipes import Recipe
+from .runs import Run
+
+EVAL_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What a model makes of one part.
+
+    Args:
+        part: ``test``, ``inter``, ``intra``, ``validation``.
+        rows: rows of the corpus, in the order of `probabilities`.
+        probabilities: (N, K) over the data set's own classes.
+        confusion: (K, K) counts, rows = truth.
+        scores: one a task.
+    """
+
+    part: str
+    rows: list[int]
+    probabilities: NDArray[np.float32]
+    confusion: NDArray[np.int64]
+    scores: tuple[Scores, ...]
+
+
+def probabilities(
+    model: nn.Module, batches: Iterable[Batch], device: torch.device | str = "cpu"
+) -> NDArray[np.float32]:
+    """Class probabilities of every cycle in fp32, in the order of the batches; (0, 0) without one. Shape: (N, K)."""
+    model.eval()
+    found = []
+    with torch.inference_mode():
+        for batch in batches:
+            logits = model(batch.to(device).fbank)
+            found.append(torch.softmax(logits.float(), dim=-1).cpu())
+    return torch.cat(found).numpy() if found else np.zeros((0, 0), np.float32)
+
+
+def task_scores(truth: NDArray[np.int64], p: NDArray[np.float32], corpus: Corpus) -> list[Scores]:
+    """Scores of every task of the data set; the predicted class is the most probable of the data set's own classes."""
+    confusion = confusion_matrix(truth, p.argmax(axis=1), len(corpus.classes))
+    return [scores(confusion, task) for task in corpus.tasks]
+
+
+def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classifier, Weights]:
+    """The trained model of a run, or of a weights file, in evaluation mode.
+
+    Args:
+        selection: ``last``, ``validation`` or ``best_on_test``; None takes the one the recipe asked for.
+
+    Raises:
+        AuscultError: E_RUN when the weights are missing or damaged.
+    """
+    weights = load_weights(weights_file(source, selection))
+    recipe = from_dict(Recipe, weights.recipe)
+    model = recipe.build_model(len(weights.classes))
+    load_into(model, weights.state, str(source.folder if isinstance(source, Run) else source))
+    return model.eval(), weights
+
+
+def weights_file(source: Run | Path, selection: str | None = None) -> Path:
+    """Where the weights of a run lie.
+
+    Raises:
+        AuscultError: E_RUN, naming the selections that exist.
+    """
+    if isinstance(source, Path):
+        if source.is_file():
+            return source
+        source = Run(source)
+    wanted = selection or source.settings()["recipe"]["selection"]
+    file = source.weights(wanted)
+    if not file.exists():
+        there = sorted(f.stem for f in file.parent.glob("*.safetensors"))
+        have = f"there are: {', '.join(there)}" if there else "there are none yet; train or resume the run"
+        raise AuscultError("E_RUN", f"{source.folder} has no weights selected by {wanted!r}; {have}.")
+    return file
+
+
+def evaluate(
+    run: Run,
+    *,
+    data: Path | None = None,
+    selection: str | None = None,
+    split: Kind | None = None,
+    parts: tuple[str, ...] | None = None,
+    device: str = "cpu",
+) -> tuple[Material, Weights, list[Evaluation]]:
+    """Scores the model of a run on the test parts of its data set.
+
+    Args:
+        data: folder of the data set, when it has moved since training.
+        selection: which epoch's weights; None takes the recipe's own choice.
+        split: ``official``, ``clean`` or ``strict`` instead of the recipe's.
+        parts: parts to score; None takes every test part.
+
+    Raises:
+        AuscultError: E_RUN, E_DATA.
+    """
+    model, weights = load_model(run, selection)
+    settings = run.settings()
+    recipe = from_dict(Recipe, weights.recipe)
+    stuff = material(
+        settings["dataset"],
+        data or Path(settings["data"]),
+        recipe.clip,
+        split or recipe.split,
+        recipe.validation,
+        recipe.validation_seed,
+        partial=settings["partial"],
+    )
+    check_classes(stuff.corpus, weights)
+    wanted = parts or tuple(part for part, rows in stuff.split.tests.items() if rows)
+    if not wanted:
+        names = ", ".join(stuff.split.tests)
+        raise AuscultError("E_DATA", f"no cycle of the test parts ({names}) has audio; nothing can be scored.")
+    return stuff, weights, [evaluate_part(model.to(device), stuff, part, device) for part in wanted]
+
+
+def check_classes(corpus: Corpus, weights: Weights) -> None:
+    """A model is scored only on the classes it was trained on, in their order."""
+    if corpus.classes != weights.classes:
+        raise AuscultError(
+            "E_RUN",
+            f"the model knows the classes {', '.join(weights.classes)}, the data set {corpus.name} has "
+            f"{', '.join(corpus.classes)}.",
+        )
+
+
+def evaluate_part(model: nn.Module, stuff: Material, part: str, device: str = "cpu") -> Evaluation:
+    """Scores a model on one part."""
+    dataset = stuff.dataset(part)
+    if not len(dataset):
+        raise AuscultError("E_DATA", f"part {part!r} of {stuff.corpus.name} has no usable cycle; nothing to score.")
+    p = probabilities(model, track(eval_loader(dataset, EVAL_BATCH), f"scoring {part}"), device)
+    truth = dataset.label.numpy()
+    confusion = confusion_matrix(truth, p.argmax(axis=1), len(stuff.corpus.classes))
+    made = tuple(scores(confusion, task) for task in stuff.corpus.tasks)
+    return Evaluation(part=part, rows=dataset.rows, probabilities=p, confusion=confusion, scores=made)
+
+
+def as_json(stuff: Material, weights: Weights, evaluations: list[Evaluation]) -> dict[str, Any]:
+    """The content of scores.json."""
+    return {
+        "dataset": stuff.corpus.name,
+        "classes": stuff.corpus.classes,
+        "split": stuff.kind,
+        "facts": weights.facts,
+        "parts": {
+            e.part: {"confusion": e.confusion.tolist(), "scores": {s.task: asdict(s) for s in e.scores}}
+            for e in evaluations
+        },
+    }

@@ -1,0 +1,253 @@
+"""DASS: the distilled audio state-space model, a VMamba with one state per channel (backbone of Lung-SRAD).
+
+Inside, maps are (B, H, W, C), H along frequency and W along time, from the stem to the head: products, norms and the
+scan then work on contiguous channels, and the published 1x1 convolutions are plain matrix products. Parameter names
+and shapes are the published ones, so a published checkpoint loads by name.
+
+Source: Bhati et al. 2024, "DASS: Distilled Audio State Space Models"; Liu et al. 2024, "VMamba", block ``v05_noz``.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import spec
+from ..errors import unknown
+from .scan import ss2d
+from .spec import Backbone, BackboneSpec, DropPath
+
+STATE = 1  # d_state N: one state per channel, so the scan is a first-order recurrence
+DIRECTIONS = 4
+MLP_RATIO = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """A size of the network.
+
+    Args:
+        dims: channels of the four stages.
+        depths: blocks of the four stages.
+        drop_path: rate of the last block; it rises linearly from 0 in the first.
+        start: ``published`` draws linear weights with std 0.02 and leaves torch's start of convolutions, as upstream.
+            That suits hundreds of channels; at 32 to 192 every block begins as good as silent.
+            ``fan_in`` draws linear weights with std 1/sqrt(inputs) instead (docs/log.md).
+    """
+
+    dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    drop_path: float
+    start: Literal["published", "fan_in"] = "published"
+
+
+SIZES = {
+    "nano": Size((32, 64, 96, 192), (1, 1, 4, 1), 0.05, start="fan_in"),  # ours, for CPUs
+    "small": Size((96, 192, 384, 768), (2, 2, 8, 2), 0.2),
+    "medium": Size((96, 192, 384, 768), (2, 2, 20, 2), 0.3),
+}
+
+
+@spec("dass")
+class Dass(BackboneSpec):
+    """DASS of a published size, or `nano`.
+
+    Args:
+        size: nano (about 1 M parameters), small (29.5 M) or medium (48.2 M, the one Lung-SRAD uses).
+        drop_path: rate of the last block; None takes the size's own (small 0.2, medium 0.3).
+    """
+
+    size: str = "small"
+    drop_path: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise unknown("DASS size", self.size, SIZES)
+
+    def build(self, classes: int | None = None) -> "DASS":
+        """The module; with `classes` it carries the published linear head and gives logits instead of features."""
+        size = SIZES[self.size]
+        rate = size.drop_path if self.drop_path is None else self.drop_path
+        model = DASS(size.dims, size.depths, rate, classes)
+        if size.start == "fan_in":
+            model.apply(start_by_fan_in)
+        return model
+
+
+class DASS(Backbone):
+    """The network. Without `classes` it is a backbone; with `classes` its state dict is the published one, key by key.
+
+    Args:
+        dims: channels of the four stages.
+        depths: blocks of the four stages.
+        drop_path: rate of the last block; block j of n has rate * j / (n - 1).
+        classes: K, or None for features of length dims[-1].
+
+    Shape: (B, 1, F, T) -> (B, D), or (B, K) with `classes`. Any F and T from 1; no position embedding.
+    """
+
+    def __init__(
+        self, dims: tuple[int, ...], depths: tuple[int, ...], drop_path: float, classes: int | None = None
+    ) -> None:
+        super().__init__()
+        self.features = dims[-1]
+        self.patch_embed = stem(dims[0])
+        last = max(sum(depths) - 1, 1)
+        rates = [drop_path * j / last for j in range(sum(depths))]
+        self.layers = nn.ModuleList()
+        for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
+            after = dims[i + 1] if i + 1 < len(dims) else None
+            self.layers.append(Stage(dim, [rates.pop(0) for _ in range(depth)], after))
+        self.classifier = nn.ModuleDict({"norm": nn.LayerNorm(dims[-1])})
+        if classes is not None:
+            self.classifier["head"] = nn.Linear(dims[-1], classes)
+        self.apply(initialise)
+
+    def patchify(self, x: Float[Tensor, "B 1 F T"]) -> Float[Tensor, "B C H W"]:
+        return self.patch_embed(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+    def encode(self, patches: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
+        x = patches.permute(0, 2, 3, 1)
+        for stage in self.layers:
+            x = stage(x)
+        x = self.classifier["norm"](x).mean(dim=(1, 2))
+        return self.classifier["head"](x) if "head" in self.classifier else x
+
+
+class Conv(nn.Conv2d):
+    """A convolution on maps (B, H, W, C); the permuted views cost nothing, memory stays channels-last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.conv2d(
+            x.permute(0, 3, 1, 2), self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups
+        )
+        return y.permute(0, 2, 3, 1).contiguous()
+
+
+def halve(channels: int, out: int) -> Conv:
+    """3x3 convolution of stride 2: n -> ceil(n / 2) rows and columns."""
+    return Conv(channels, out, kernel_size=3, stride=2, padding=1)
+
+
+def stem(dim: int) -> nn.Sequential:
+    """Patch embedding v2: two halvings, (B, F, T, 1) -> (B, F/4, T/4, C)."""
+    return nn.Sequential(
+        halve(1, dim // 2),
+        nn.Identity(),  # upstream permutes here; the indices are part of the published names
+        nn.LayerNorm(dim // 2),
+        nn.Identity(),
+        nn.GELU(),
+        halve(dim // 2, dim),
+        nn.Identity(),
+        nn.LayerNorm(dim),
+    )
+
+
+class Stage(nn.Module):
+    """Blocks at one resolution, then (but for the last stage) a halving to the next stage's channels."""
+
+    def __init__(self, dim: int, rates: list[float], after: int | None) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(VSSBlock(dim, rate) for rate in rates))
+        self.downsample: nn.Module = nn.Identity()
+        if after is not None:
+            self.downsample = nn.Sequential(nn.Identity(), halve(dim, after), nn.Identity(), nn.LayerNorm(after))
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H2 W2 C2"]:
+        return self.downsample(self.blocks(x))
+
+
+class VSSBlock(nn.Module):
+    """x + SS2D(LN(x)), then x + MLP(LN(x))."""
+
+    def __init__(self, dim: int, drop_path: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.op = SS2D(dim)
+        self.drop_path = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = MLP(dim)
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        x = x + self.drop_path(self.op(self.norm(x)))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class MLP(nn.Module):
+    """Linear, exact GELU, Linear, four times as wide inside."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
+        self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SS2D(nn.Module):
+    """The two-dimensional selective scan of VMamba without gate: projections, 3x3 depthwise convolution, scan, norm.
+
+    The four directions share u; their projections to (delta, B, C) are position-wise, so one product feeds all four and
+    no rotated copy of the map is made.
+
+    Source: Liu et al. 2024, section 4; discretisation as in the public kernels: exact for A, Euler for B.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        rank = math.ceil(dim / 16)
+        self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, rank + 2 * STATE, dim))
+        self.dt_projs_weight = nn.Parameter(torch.empty(DIRECTIONS, dim, rank))
+        self.dt_projs_bias = nn.Parameter(torch.empty(DIRECTIONS, dim))
+        self.A_logs = nn.Parameter(torch.empty(DIRECTIONS * dim, STATE))
+        self.Ds = nn.Parameter(torch.empty(DIRECTIONS * dim))
+        self.out_norm = nn.LayerNorm(dim)
+        self.in_proj = nn.Linear(dim, dim, bias=False)
+        self.conv2d = Conv(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
+        self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """VMamba's start: delta log-uniform in [0.001, 0.1] before the input speaks, A = -1, D = 1."""
+        bound = self.dt_projs_weight.shape[-1] ** -0.5
+        nn.init.uniform_(self.dt_projs_weight, -bound, bound)
+        delta = torch.exp(torch.empty_like(self.dt_projs_bias).uniform_(math.log(0.001), math.log(0.1))).clamp_min(1e-4)
+        with torch.no_grad():
+            self.dt_projs_bias.copy_(delta + torch.log(-torch.expm1(-delta)))  # inverse of softplus
+            for weight in self.x_proj_weight:
+                nn.init.kaiming_uniform_(weight, a=math.sqrt(5))  # nn.Linear's own default
+        nn.init.zeros_(self.A_logs)
+        nn.init.ones_(self.Ds)
+
+    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        dim = x.shape[-1]
+        u = F.silu(self.conv2d(self.in_proj(x)))
+        dbc = F.linear(u, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))
+        y = ss2d(
+            u,
+            dbc,
+            self.dt_projs_weight.transpose(1, 2),
+            self.dt_projs_bias,
+            -torch.exp(self.A_logs.float()).view(DIRECTIONS, dim),
+            self.Ds.view(DIRECTIONS, dim),
+        )
+        return self.out_proj(self.out_norm(y))
+
+
+def initialise(module: nn.Module) -> None:
+    """Linear layers: truncated normal of std 0.02, bias 0, as upstream. Convolutions keep torch's default."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def start_by_fan_in(module: nn.Module) -> None:
+    """Linear layers: truncated normal of std 1/sqrt(inputs)."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)

@@ -1,0 +1,270 @@
+"""From a recording to class probabilities of its breathing cycles; the CLI and the Python API both go through here.
+
+    model = auscult.load("runs/mine")
+    prediction = model.predict("101_1b1_Al_sc_Meditron.wav")
+    prediction.save("101.csv")
+
+Cycles come from the caller, or from an annotation file beside the recording; else the recording is cut into windows of
+the clip's length, one after another. Features are made as the feature store makes them, float16 step included, so a
+cycle gets the same probabilities here as in `evaluate`.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .analysis import RESEARCH_ONLY
+from .analysis.spreadsheet import csv_text, printable, probability
+from .config import from_dict
+from .data import icbhi, sprsound
+from .data.cycles import END_TOLERANCE_S
+from .data.store import DTYPE
+from .errors import AuscultError
+from .evaluate import load_model, weights_file
+from .models import Classifier
+from .models.weights import Weights, digest
+from .recipes import Recipe
+from .runs import write_json, write_text
+from .signal import io
+
+BATCH = 32
+MIN_WINDOW_S = 1.0  # a shorter rest at the end is no breath; it would be repeated to fill the clip
+READERS = {".txt": icbhi.read_annotation, ".json": sprsound.read_annotation}
+Interval = tuple[float, float]
+Source = Literal["given", "annotation", "windows"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictedCycle:
+    """One breathing cycle, or window, and what the model makes of it.
+
+    Args:
+        start_s: start within the recording, seconds.
+        end_s: end within the recording, seconds.
+        label: the most probable class.
+        probabilities: class -> probability.
+    """
+
+    start_s: float
+    end_s: float
+    label: str
+    probabilities: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a model makes of one recording.
+
+    Args:
+        recording: the path as given, odd bytes escaped.
+        cycles: in order of time.
+        cycles_from: ``given`` by the caller, an ``annotation`` file, or ``windows`` of fixed length.
+        classes: names of the classes in the order of the model.
+        duration_s: length of the recording, seconds.
+        native_rate_hz: sample rate of the file.
+        notes: what a listener should know: ``truncated``, ``silent``, ``clipped`` and the like.
+    """
+
+    recording: str
+    cycles: tuple[PredictedCycle, ...]
+    cycles_from: Source
+    classes: tuple[str, ...]
+    duration_s: float
+    native_rate_hz: int
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self) | {"note": RESEARCH_ONLY}
+
+    def rows(self) -> list[list[Any]]:
+        """One row a cycle; the columns are those of `header`."""
+        return [
+            [self.recording, c.start_s, c.end_s, self.cycles_from, c.label, *c.probabilities.values()]
+            for c in self.cycles
+        ]
+
+    def counts(self) -> list[int]:
+        """Cycles of each predicted class, in the order of `classes`."""
+        return [sum(c.label == name for c in self.cycles) for name in self.classes]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the cycles as ``.csv``, or everything as ``.json``.
+
+        Raises:
+            AuscultError: E_SETTING for another ending, E_DISK.
+        """
+        path = Path(path)
+        if path.suffix == ".csv":
+            write_text(path, csv_text(header(self.classes), self.rows()))
+        elif path.suffix == ".json":
+            write_json(path, self.to_dict())
+        else:
+            raise AuscultError("E_SETTING", f"cannot save to {str(path)!r}; its name must end in .csv or .json.")
+
+
+def header(classes: Sequence[str]) -> list[str]:
+    """Columns of predictions.csv."""
+    return ["recording", "start_s", "end_s", "cycles_from", "predicted", *(f"p_{name}" for name in classes)]
+
+
+class Model:
+    """A trained model, ready for recordings.
+
+    Args:
+        classifier: in evaluation mode.
+        weights: what it was loaded from; carries recipe, class names and facts.
+        file: where the weights lie.
+        device: where it runs.
+    """
+
+    def __init__(self, classifier: Classifier, weights: Weights, file: Path, device: str) -> None:
+        self.classifier = classifier.to(device).eval()
+        self.classes = weights.classes
+        self.facts = weights.facts
+        self.recipe = from_dict(Recipe, weights.recipe)
+        self.clip = self.recipe.clip
+        self.file = file
+        self.device = device
+        self.sha256 = digest(weights.state)
+
+    def predict(
+        self, path: str | Path, cycles: Sequence[Interval] | None = None, annotations: Path | None = None
+    ) -> Prediction:
+        """Classifies the breathing cycles of one recording.
+
+        Args:
+            path: an audio file.
+            cycles: (start_s, end_s) of each cycle; None looks for an annotation file, then takes windows.
+            annotations: folder of annotation files, instead of the recording's own.
+
+        Raises:
+            AuscultError: for a file that cannot be decoded, or cycles that do not fit it.
+        """
+        found, source = find_cycles(Path(path), cycles, annotations)
+        recording = io.load(path, self.clip.sample_rate)
+        duration_s, notes = recording.length_s, recording.notes
+        if source == "windows":
+            found, rest_s = windows(duration_s, self.clip.length_s)
+            notes += (f"last {rest_s:.2f} s not used",) if rest_s else ()
+        check_end(found, duration_s)
+        p = self.probabilities(self.clip.fade_recording(recording.waveform), found)
+        return Prediction(
+            recording=printable(os.fspath(path)),
+            cycles=tuple(self._cycle(times, row) for times, row in zip(found, p, strict=True)),
+            cycles_from=source,
+            classes=self.classes,
+            duration_s=round(duration_s, 4),
+            native_rate_hz=recording.native_rate,
+            notes=notes,
+        )
+
+    def probabilities(self, faded: NDArray[np.float32], cycles: Sequence[Interval]) -> NDArray[np.float32]:
+        """Class probabilities of cycles of a recording whose ends are faded. Shape: (N, K)."""
+        found = [np.zeros((0, len(self.classes)), np.float32)]
+        for first in range(0, len(cycles), BATCH):
+            cut = np.stack([self.clip.cut(faded, *times) for times in cycles[first : first + BATCH]])
+            stored = self.clip.fbank(torch.from_numpy(cut)).numpy().astype(DTYPE)
+            with torch.inference_mode():
+                logits = self.classifier(torch.from_numpy(stored).float().to(self.device))
+            found.append(torch.softmax(logits.float(), dim=-1).cpu().numpy())
+        return np.concatenate(found)
+
+    def _cycle(self, times: Interval, p: NDArray[np.float32]) -> PredictedCycle:
+        named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
+        start_s, end_s = (round(float(t), 4) for t in times)
+        return PredictedCycle(start_s=start_s, end_s=end_s, label=self.classes[int(p.argmax())], probabilities=named)
+
+
+def load(run_or_weights: str | Path, *, selection: str | None = None, device: str | None = None) -> Model:
+    """The model of a run folder or of a weights file.
+
+    Args:
+        selection: ``last``, ``validation`` or ``best_on_test``; None takes the recipe's own.
+        device: torch's name of one; None takes the GPU where there is one.
+
+    Raises:
+        AuscultError: E_RUN when there is no run, or its weights are missing or damaged.
+    """
+    source = Path(run_or_weights)
+    classifier, weights = load_model(source, selection)
+    return Model(classifier, weights, weights_file(source, selection), device or default_device())
+
+
+def predict(run_or_weights: str | Path, path: str | Path, cycles: Sequence[Interval] | None = None) -> Prediction:
+    """`load` and `Model.predict` in one; for more than one recording, load once."""
+    return load(run_or_weights).predict(path, cycles)
+
+
+def default_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def windows(duration_s: float, length_s: float) -> tuple[list[Interval], float]:
+    """Windows of `length_s`, one after another, and the rest in seconds that is too short to be one.
+
+    The last window may be shorter, down to 1 s; a recording shorter than that is one window.
+
+    >>> windows(10.0, 4.0), windows(8.5, 4.0)
+    (([(0.0, 4.0), (4.0, 8.0), (8.0, 10.0)], 0.0), ([(0.0, 4.0), (4.0, 8.0)], 0.5))
+    """
+    whole = int(duration_s / length_s)
+    found = [(i * length_s, (i + 1) * length_s) for i in range(whole)]
+    rest_s = duration_s - whole * length_s
+    if not found or rest_s >= MIN_WINDOW_S:
+        return [*found, (whole * length_s, duration_s)], 0.0
+    return found, rest_s
+
+
+def find_cycles(
+    path: Path, given: Sequence[Interval] | None, annotations: Path | None
+) -> tuple[list[Interval], Source]:
+    """Where the cycles of a recording are, and who says so; empty for windows.
+
+    Raises:
+        AuscultError: E_ANNOTATION for an annotation file that cannot be trusted.
+    """
+    if given is not None:
+        return [(float(start), float(end)) for start, end in given], "given"
+    for suffix, read in READERS.items():
+        file = (annotations or path.parent) / f"{path.stem}{suffix}"
+        if file.is_file() and file != path:
+            try:
+                return [(start, end) for start, end, _ in read(file)], "annotation"
+            except OSError as error:
+                raise AuscultError("E_ANNOTATION", f"{file} cannot be read: {error.strerror}.") from error
+    return [], "windows"
+
+
+def check_end(cycles: Sequence[Interval], duration_s: float) -> None:
+    """Refuses cycles that end more than 50 ms after the recording.
+
+    Raises:
+        AuscultError: E_ANNOTATION.
+    """
+    for start_s, end_s in cycles:
+        if end_s > duration_s + END_TOLERANCE_S:
+            raise AuscultError(
+                "E_ANNOTATION",
+                f"the cycle from {start_s:g} s ends at {end_s:g} s, the audio at {duration_s:.3f} s; the audio is cut "
+                "short or the annotation belongs to another recording.",
+            )
+
+
+class _Callable(ModuleType):
+    """Lets ``auscult.predict(run, path)`` work although ``auscult.predict`` is this module too."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
+        return predict(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Callable

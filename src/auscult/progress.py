@@ -1,0 +1,42 @@
+"""One way to show progress: a bar on a terminal, a plain line now and then elsewhere, always on stderr."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+PLAIN_EVERY_S = 15.0
+
+
+def say(text: str) -> None:
+    """A line for the person watching; stdout stays free for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Yields `items` while showing how far it is; the bar goes when it is done.
+
+    Args:
+        label: what is being done, for instance ``epoch 3/12``.
+        total: how many there are; None asks ``len(items)``.
+    """
+    total = len(items) if total is None else total  # type: ignore[arg-type]
+    if not sys.stderr.isatty():
+        yield from _plain(items, label, total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        yield from bar.track(items, total=total, description=label)
+
+
+def _plain(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - last >= PLAIN_EVERY_S and done < total:
+            last = time.monotonic()
+            say(f"  {label}: {done} of {total}")

@@ -1,0 +1,227 @@
+"""The run folder: what was asked, where it ran, what it measured, and a checkpoint that survives a power cut.
+
+    recipe.json  environment.json  metrics.jsonl  checkpoint.safetensors  weights/*.safetensors
+    scores.json  predictions.csv  report.html  (these three by `auscult evaluate`)
+
+Every file but the log is written under another name, synced to the disk and then renamed, so a reader never sees half a
+file. Tensors are safetensors, everything else is JSON: nothing here can run code when it is read.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .errors import AuscultError
+from .version import __version__
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; on leaving it is synced and takes the place of `path`.
+
+    Raises:
+        AuscultError: E_DISK when the disk is full or the folder cannot be written; the old file is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise AuscultError("E_DISK", f"cannot write {path}: {reason}. Free space or choose another folder.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file so that it is either the old one or the whole new one."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON, indented; see `write_text`."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file of a run.
+
+    Raises:
+        AuscultError: E_RUN when it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise AuscultError(
+            "E_RUN", f"{path} does not exist; give the folder that `auscult train` wrote with --out."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise AuscultError("E_RUN", f"{path} cannot be read: {error}.") from error
+
+
+def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """`value` with every tensor moved to `tensors` and a JSON-ready mark left in its place."""
+    if isinstance(value, Tensor):
+        name = str(len(tensors))
+        tensors[name] = value.detach().cpu().contiguous()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"dict": [[pack(k, tensors), pack(v, tensors)] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [pack(v, tensors) for v in value]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
+
+
+def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    """The inverse of `pack`; tuples come back as lists."""
+    if not isinstance(value, dict):
+        return value
+    if "tensor" in value:
+        return tensors[value["tensor"]]
+    if "dict" in value:
+        return {unpack(k, tensors): unpack(v, tensors) for k, v in value["dict"]}
+    return [unpack(v, tensors) for v in value["list"]]
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Writes nested dicts and lists of tensors, numbers and strings to one safetensors file.
+
+    Tensors that share memory are stored each for itself.
+    """
+    tensors: dict[str, Tensor] = {}
+    tree = pack(state, tensors)
+    unshared = {name: t.clone() for name, t in tensors.items()}
+    with replacing(path) as temporary:
+        save_file(unshared, temporary, metadata={"auscult": __version__, "tree": json.dumps(tree)})
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Reads what `save_state` wrote.
+
+    Raises:
+        AuscultError: E_RUN for a missing, cut or foreign file.
+    """
+    try:
+        with safe_open(path, framework="pt") as handle:
+            head = handle.metadata() or {}
+            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  (no iterator)
+        return unpack(json.loads(head["tree"]), tensors)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise AuscultError(
+            "E_RUN", f"{path} is no checkpoint of auscult: {error}. Train again, or delete it."
+        ) from error
+
+
+class Run:
+    """A run folder.
+
+    Args:
+        folder: where it lies.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.recipe_file = self.folder / "recipe.json"
+        self.checkpoint = self.folder / "checkpoint.safetensors"
+        self.metrics = self.folder / "metrics.jsonl"
+
+    @property
+    def exists(self) -> bool:
+        return self.recipe_file.exists()
+
+    def settings(self) -> dict[str, Any]:
+        """The content of recipe.json: recipe, dataset, seed, classes.
+
+        Raises:
+            AuscultError: E_RUN when this is no run folder.
+        """
+        return read_json(self.recipe_file)
+
+    def weights(self, selection: str) -> Path:
+        """The weights file of that selection: ``last``, ``validation`` or ``best_on_test``."""
+        return self.folder / "weights" / f"{selection}.safetensors"
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Appends one line to metrics.jsonl and syncs it."""
+        with self.metrics.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(record) + "\n")
+            handle.flush()
+            os.fsync(handle.fileno())
+
+    def history(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl; a last line cut by a crash is left out."""
+        if not self.metrics.exists():
+            return []
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def rewind(self, epochs: int) -> None:
+        """Keeps the records of the first `epochs` epochs: those that the checkpoint holds too."""
+        kept = [r for r in self.history() if r["epoch"] <= epochs]
+        write_text(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
+
+
+def environment() -> dict[str, Any]:
+    """Where a run takes place: versions, processor, threads, accelerator and commit."""
+    names = ("torch", "numpy", "numba", "soundfile", "soxr", "accelerate")
+    cuda = torch.cuda.is_available()
+    return {
+        "auscult": __version__,
+        "commit": commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "versions": {n: metadata.version(n) for n in names if _installed(n)},
+        "command": " ".join(sys.argv),
+    }
+
+
+def _installed(name: str) -> bool:
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def commit() -> str | None:
+    """The commit of the checkout this package runs from, with ``+`` behind it if files were changed; else None."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run([*git, "status", "--porcelain", "--", here], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # installed from a wheel: the version says it
+    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+
+
+def processor() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

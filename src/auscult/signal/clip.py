@@ -1,0 +1,103 @@
+"""From a recording and the times of a breathing cycle to a clip of fixed length and its filterbank.
+
+Source: the pipeline of Moummad & Farrugia (2023, SCL) and Bae et al. (2023, Patch-Mix), same in most later work:
+fade the whole recording, cut the cycle, repeat it to 8 s, fade the end, Kaldi filterbank. No band-pass filter.
+"""
+
+import math
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from ..config import spec
+from ..errors import AuscultError
+from .fbank import fbank, frame_count
+from .pad import cyclic, fade, zero
+
+
+@spec("clip")
+class Clip:
+    """Everything that shapes a stored feature; the fingerprint of this spec names the store.
+
+    Args:
+        sample_rate: Hz; recordings are loaded at this rate.
+        length_s: length of a clip in seconds. The code of PAFA uses 5.
+        pad: ``"cyclic"`` repeats a short cycle, ``"zero"`` centres it in zeros. A longer cycle keeps its beginning.
+        recording_fade_s: linear fade at both ends of the recording, 1000 samples at 16 kHz.
+        tail_fade_s: linear fade at the end of a repeated cycle. A cut or zero-padded cycle has none, as in the code.
+        n_mels: mel bins of the filterbank.
+        amplitude: full scale of the samples the filterbank sees. ``"unit"`` is 1, as in the code of the lineage: the
+            filterbank's floor (an energy of 1.19e-7) then swallows quiet recordings, 64 % of the values of SPRSound.
+            ``"int16"`` is 32768, Kaldi's own convention: nothing but digital silence meets the floor.
+
+    Raises:
+        ValueError: a rate or length that leaves no frame, a negative fade, or no mel bin.
+
+    >>> Clip().samples, Clip().frames
+    (128000, 798)
+    """
+
+    sample_rate: int = 16000
+    length_s: float = 8.0
+    pad: Literal["cyclic", "zero"] = "cyclic"
+    recording_fade_s: float = 0.0625
+    tail_fade_s: float = 0.0625
+    n_mels: int = 128
+    amplitude: Literal["unit", "int16"] = "unit"
+
+    def __post_init__(self) -> None:
+        if not 1_000 <= self.sample_rate <= 384_000:
+            raise ValueError(f"sample_rate={self.sample_rate} Hz; 1,000 to 384,000 are allowed")
+        if not (math.isfinite(self.length_s) and self.frames >= 1):
+            raise ValueError(f"length_s={self.length_s}; a clip needs at least one frame of 0.025 s")
+        for name, value in (("recording_fade_s", self.recording_fade_s), ("tail_fade_s", self.tail_fade_s)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value}; 0 s or more is needed")
+        if self.n_mels < 1:
+            raise ValueError(f"n_mels={self.n_mels}; 1 or more is needed")
+
+    @property
+    def samples(self) -> int:
+        """Samples of a clip."""
+        return round(self.length_s * self.sample_rate)
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip's filterbank."""
+        return frame_count(self.samples, self.sample_rate)
+
+    def fade_recording(self, waveform: Float[np.ndarray, "S"]) -> Float[np.ndarray, "S"]:
+        """A whole recording with its two ends faded; do this once, before cutting cycles."""
+        n = round(self.recording_fade_s * self.sample_rate)
+        return fade(waveform, n, n)
+
+    def cut(self, waveform: Float[np.ndarray, "S"], start_s: float, end_s: float) -> Float[np.ndarray, "S_out"]:
+        """The cycle from `start_s` to `end_s` as float32 of ``samples`` samples.
+
+        Times become samples by truncation, and a cycle that runs past the recording ends with it, as in the code.
+
+        Args:
+            waveform: a recording at `sample_rate`, faded by `fade_recording`.
+
+        Raises:
+            AuscultError: E_ANNOTATION, for times that are not finite, negative, in the wrong order, or that hold no
+                sample of this recording.
+        """
+        where = f"a cycle from {start_s} s to {end_s} s"
+        if not (0 <= start_s < end_s < math.inf):
+            raise AuscultError("E_ANNOTATION", f"{where}; 0 <= start < end is needed. Correct the annotation.")
+        first, last = (int(min(time_s * self.sample_rate, len(waveform))) for time_s in (start_s, end_s))
+        cycle = waveform[first:last].astype(np.float32)
+        if len(cycle) == 0:
+            length = f"a recording of {len(waveform) / self.sample_rate:.3f} s"
+            raise AuscultError("E_ANNOTATION", f"{where} holds no sample of {length}. Correct the annotation.")
+        if self.pad == "zero":
+            return zero(cycle, self.samples)
+        return cyclic(cycle, self.samples, round(self.tail_fade_s * self.sample_rate))
+
+    def fbank(self, waveform: Float[Tensor, "B S"]) -> Float[Tensor, "B T F"]:
+        """Log-mel filterbank of clips, before any normalisation."""
+        scaled = waveform * 32768.0 if self.amplitude == "int16" else waveform
+        return fbank(scaled, self.sample_rate, self.n_mels)

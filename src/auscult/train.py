@@ -1,0 +1,266 @@
+"""The training loop. One. It names no method: a recipe brings its model, its objective and its optimiser."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from .batch import Batch
+from .config import to_dict
+from .data.loader import eval_loader, train_loader
+from .data.material import Material, material
+from .errors import AuscultError
+from .evaluate import probabilities, task_scores
+from .metrics import Scores
+from .models.weights import Weights, save_weights
+from .objectives import Objective
+from .progress import say, track
+from .recipes import Recipe
+from .runs import Run, environment, load_state, save_state, write_json
+
+EVAL_BATCH = 64
+
+
+class Step(nn.Module):
+    """Model and objective as ONE module: gradients stay right when a wrapper averages them over processes."""
+
+    def __init__(self, model: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.objective(self.model, batch)
+
+
+def train(
+    recipe: Recipe,
+    dataset: str,
+    data: Path,
+    out: Path,
+    *,
+    seed: int = 0,
+    resume: bool = False,
+    partial: bool = False,
+) -> Run:
+    """Trains `recipe` and leaves a run folder that `evaluate` and `predict` read.
+
+    The same recipe, data, seed and machine give the same weights, bit for bit, on a CPU; a run that was stopped at any
+    moment and resumed gives them too, because every epoch draws its randomness from (seed, epoch) alone.
+
+    Args:
+        dataset: name in `DATASETS`.
+        data: folder of the data set.
+        out: the run folder.
+        resume: continue from the last whole epoch found there.
+        partial: train on the recordings that are there when some have no audio.
+
+    Raises:
+        AuscultError: E_DATA, E_RUN, E_SETTING or E_DISK, before any time is spent where possible.
+    """
+    run = Run(out)
+    asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
+    check_folder(run, asked, resume)
+    stuff = material(
+        dataset, data, recipe.clip, recipe.split, recipe.validation, recipe.validation_seed, partial=partial
+    )
+    if not stuff.split.train:
+        raise AuscultError("E_DATA", f"no training cycle of {dataset} can be used; `auscult prepare` says why.")
+    if not run.exists:
+        write_json(run.folder / "environment.json", environment())
+        write_json(run.recipe_file, asked | {"data": str(data.resolve()), "classes": stuff.corpus.classes})
+    Trainer(recipe, stuff, run, seed).fit(resume)
+    return run
+
+
+def check_folder(run: Run, asked: dict[str, Any], resume: bool) -> None:
+    """A run folder is used again only to resume the very same run."""
+    if not run.exists:
+        if run.folder.is_dir() and any(run.folder.iterdir()):
+            raise AuscultError("E_RUN", f"{run.folder} is not empty and holds no run; choose another --out.")
+        return
+    if not resume:
+        raise AuscultError(
+            "E_RUN", f"{run.folder} already holds a run; pass --resume to continue it, or another --out."
+        )
+    before = run.settings()
+    changed = [key for key in asked if before.get(key) != asked[key]]
+    if changed:
+        detail = "; ".join(f"{key}: it has {before.get(key)!r}, asked is {asked[key]!r}" for key in changed)
+        raise AuscultError(
+            "E_RUN", f"{run.folder} holds another run, it cannot be resumed with these settings: {detail}"
+        )
+
+
+class Trainer:
+    """State of a run while it trains: everything a checkpoint holds."""
+
+    def __init__(self, recipe: Recipe, stuff: Material, run: Run, seed: int) -> None:
+        self.recipe, self.stuff, self.run, self.seed = recipe, stuff, run, seed
+        self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+        if self.accelerator.num_processes > 1:
+            raise AuscultError("E_SETTING", "training over several processes is not built yet; start one process.")
+        torch.manual_seed(seed)
+        self.model = recipe.build_model(len(stuff.corpus.classes))
+        objective = recipe.objective.build(self.model.backbone.features, stuff.counts("train"))
+        self.step = self.accelerator.prepare(Step(self.model, objective))
+        self.optimizer = recipe.optimizer.build(self.step)
+        self.tops = [group["lr"] for group in self.optimizer.param_groups]
+        cycles = stuff.dataset("train")
+        self.loader, self.order = train_loader(cycles, recipe.batch_size, recipe.sampler, recipe.drop_last, seed)
+        self.epoch = 0  # whole epochs done
+        self.best = -math.inf
+        self.improved = False
+
+    def fit(self, resume: bool) -> None:
+        """Trains to the recipe's last epoch, leaving a checkpoint after each."""
+        if resume and self.run.checkpoint.exists():
+            self.restore()
+        while self.epoch < self.recipe.epochs:
+            started = time.perf_counter()
+            losses = self.train_epoch()
+            self.epoch += 1
+            record = {"epoch": self.epoch, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses}
+            record |= self.select()
+            self.run.log(record | {"seconds": round(time.perf_counter() - started, 2)})
+            self.checkpoint()
+            say(self.line(record, time.perf_counter() - started))
+
+    def train_epoch(self) -> dict[str, float]:
+        """One pass over the training cycles; gives the mean of every named loss."""
+        torch.manual_seed(self.seed * 100_003 + self.epoch)  # masks, drop path, mixing: the epoch decides them all
+        self.order.set_epoch(self.epoch)
+        self.step.train()
+        steps, sums = len(self.loader), dict[str, Tensor]()
+        for number, batch in enumerate(track(self.loader, f"epoch {self.epoch + 1}/{self.recipe.epochs}")):
+            self.set_rate(number, steps)
+            for name, loss in self.minimise(batch.to(self.accelerator.device)).items():
+                sums[name] = sums.get(name, torch.zeros_like(loss)) + loss  # on the device: nobody waits for a number
+        return self.finite({name: float(total) / steps for name, total in sums.items()})
+
+    def minimise(self, batch: Batch) -> dict[str, Tensor]:
+        """One step of the optimiser; gives the named losses at the point where it started or last looked."""
+        losses: dict[str, Tensor] = {}
+
+        # ---------------------------------------------------------------- the step
+        def closure() -> Tensor:
+            self.optimizer.zero_grad()
+            with self.accelerator.autocast():
+                losses.update(self.step(batch))
+            total = torch.stack(list(losses.values())).sum()
+            self.accelerator.backward(total)
+            if self.recipe.clip_grad is not None:
+                nn.utils.clip_grad_norm_(self.step.parameters(), self.recipe.clip_grad)
+            return total
+
+        self.optimizer.step(closure)  # type: ignore[arg-type]  # torch asks for a float and takes a tensor
+        # ---------------------------------------------------------------- end of the step
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def set_rate(self, number: int, steps: int) -> None:
+        """Sets the learning rate of step `number` of the current epoch."""
+        factor = self.recipe.schedule.factor(self.epoch, number, steps, self.recipe.epochs)
+        for group, top in zip(self.optimizer.param_groups, self.tops, strict=True):
+            group["lr"] = top * factor
+
+    def finite(self, losses: dict[str, float]) -> dict[str, float]:
+        """`losses`, if they are numbers.
+
+        Raises:
+            AuscultError: E_RUN when a loss is NaN or infinite; the last checkpoint is that of the epoch before.
+        """
+        for name, value in losses.items():
+            if not math.isfinite(value):
+                raise AuscultError(
+                    "E_RUN",
+                    f"loss {name!r} became {value} in epoch {self.epoch + 1}. Lower the learning rate "
+                    f"(--set optimizer.lr=...), or set clip_grad=1; {self.run.folder} keeps the epochs before.",
+                )
+        return losses
+
+    def select(self) -> dict[str, Any]:
+        """Keeps the weights of this epoch where the recipe's selection says so; gives what was measured for it."""
+        measured: dict[str, Any] = {}
+        if self.stuff.split.validation:
+            measured["validation"] = self.scores("validation")
+        if self.recipe.selection == "best_on_test":
+            measured["test"] = {part: self.scores(part) for part in self.stuff.split.tests}
+        score = self.selection_score(measured)
+        self.improved = score is not None and score > self.best
+        if score is not None and self.improved:
+            self.best = score
+            self.save(self.recipe.selection)
+        if self.epoch == self.recipe.epochs:
+            self.save("last")
+        return measured
+
+    def selection_score(self, measured: dict[str, Any]) -> float | None:
+        """The number that chooses the epoch: the mean Score of the chosen task over the parts it is measured on."""
+        if self.recipe.selection == "last":
+            return None
+        test = self.recipe.selection == "best_on_test"
+        parts: Sequence[dict[str, Any]] = list(measured["test"].values()) if test else [measured["validation"]]
+        task = self.recipe.selection_task or self.stuff.corpus.tasks[0].name
+        values = [part[task]["Score"] for part in parts]
+        return sum(values) / len(values)
+
+    def scores(self, part: str) -> dict[str, Any]:
+        """Scores of every task on a part, with the weights of this moment."""
+        dataset = self.stuff.dataset(part)
+        p = probabilities(self.model, eval_loader(dataset, EVAL_BATCH), self.accelerator.device)
+        made: list[Scores] = task_scores(dataset.label.numpy(), p, self.stuff.corpus)
+        return {s.task: asdict(s) for s in made}
+
+    def save(self, selection: str) -> None:
+        """Writes the weights of this epoch under the name of a selection."""
+        facts = {
+            "dataset": self.stuff.corpus.name,
+            "seed": self.seed,
+            "epoch": self.epoch,
+            "selection": selection,
+        }
+        weights = Weights(
+            state=self.accelerator.unwrap_model(self.step).model.state_dict(),
+            recipe=to_dict(self.recipe),
+            classes=self.stuff.corpus.classes,
+            facts=facts,
+        )
+        save_weights(self.run.weights(selection), weights)
+
+    def checkpoint(self) -> None:
+        """Writes all that `restore` needs."""
+        state = {
+            "epoch": self.epoch,
+            "best": self.best if math.isfinite(self.best) else None,
+            "step": self.accelerator.unwrap_model(self.step).state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        save_state(self.run.checkpoint, state)
+
+    def restore(self) -> None:
+        """Goes back to the last whole epoch."""
+        state = load_state(self.run.checkpoint)
+        self.accelerator.unwrap_model(self.step).load_state_dict(state["step"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch = state["epoch"]
+        self.best = -math.inf if state["best"] is None else state["best"]
+        self.run.rewind(self.epoch)
+        say(f"resumed {self.run.folder} after epoch {self.epoch} of {self.recipe.epochs}")
+
+    def line(self, record: dict[str, Any], seconds: float) -> str:
+        """One plain line about an epoch."""
+        losses = "  ".join(f"{name} {value:.4f}" for name, value in record["loss"].items())
+        text = f"epoch {self.epoch:3d}/{self.recipe.epochs}  {losses}"
+        if "validation" in record:
+            task = self.recipe.selection_task or self.stuff.corpus.tasks[0].name
+            found = record["validation"][task]
+            text += f"  validation {task}: Se {100 * found['Se']:.1f} Sp {100 * found['Sp']:.1f}"
+            text += f" Score {100 * found['Score']:.1f}"
+            text += " (best so far)" if self.improved else ""
+        return f"{text}  {seconds:.0f} s"

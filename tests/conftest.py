@@ -1,0 +1,20 @@
+"""Fixtures that several test files share. Shapes in `signal`, `models` and `objectives` are checked while tests run."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+CHECKED = ["auscult.signal", "auscult.models", "auscult.objectives"]
+install_import_hook(CHECKED, "beartype.beartype").__enter__()
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder with `icbhi`, `sprsound` and `weights`, from AUSCULT_DATA or beside the checkout."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("AUSCULT_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"real recordings are not at {folder}; set AUSCULT_DATA to the folder that holds them")
+    return folder

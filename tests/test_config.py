@@ -1,0 +1,74 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from auscult.config import fingerprint, from_dict, override, to_dict
+from auscult.errors import AuscultError
+from auscult.models import Dass
+from auscult.objectives import CrossEntropy
+from auscult.recipes import RECIPES, Recipe, recipe
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_survives_json(name: str) -> None:
+    made = recipe(name)
+    assert from_dict(Recipe, json.loads(json.dumps(to_dict(made)))) == made
+    assert made.name == name
+
+
+def test_override_reaches_every_kind_of_value() -> None:
+    changed = override(
+        recipe("dass_nano"),
+        [
+            "epochs=3",
+            "optimizer.lr=2e-4",
+            "drop_last=false",
+            "clip_grad=none",
+            "backbone.size=small",
+            "input.specaugment=none",
+            "clip.pad=zero",
+        ],
+    )
+    assert changed.epochs == 3 and changed.optimizer.lr == 2e-4 and changed.drop_last is False
+    assert changed.clip_grad is None and changed.backbone == Dass(size="small", drop_path=None)
+    assert changed.input.specaugment is None and changed.clip.pad == "zero"
+
+
+def test_override_puts_another_kind_with_its_defaults() -> None:
+    assert override(recipe("dass_nano"), ["objective=cross_entropy"]).objective == CrossEntropy()
+    again = override(replace(recipe("dass_nano"), input=override(recipe("dass_nano").input, ["specaugment=none"])), [])
+    assert override(again, ["input.specaugment=specaugment"]).input.specaugment is not None
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("epoch=3", "Did you mean 'epochs'?"),
+        ("optimizer.learning=3", "no setting in optimizer named 'learning'"),
+        ("epochs", "write key=value"),
+        ("epochs=ten", "a number of type int"),
+        ("epochs=2.5", "a number of type int"),
+        ("epochs=0", "at least 1"),
+        ("epochs.x=1", "single value"),
+        ("drop_last=yes", "allowed: true, false"),
+        ("precision=fp16", "allowed: fp32, bf16"),
+        ("backbone.size=tiny", "no DASS size named 'tiny'"),
+        ("backbone=linear", "no kind for backbone named 'linear'"),
+        ("objective=cross_entropi", "Did you mean 'cross_entropy'?"),
+        ("validation=1.5", "a fraction"),
+        ("validation=0", "selection=last"),
+        ("clip.sample_rate=none", "cannot|number"),
+    ],
+)
+def test_a_wrong_setting_says_what_is_allowed(setting: str, said: str) -> None:
+    with pytest.raises(AuscultError) as caught:
+        override(recipe("dass_nano"), [setting])
+    assert caught.value.code == "E_SETTING"
+    assert any(part in str(caught.value) for part in said.split("|")), str(caught.value)
+
+
+def test_fingerprint_tells_settings_apart() -> None:
+    one, two = recipe("dass_nano"), override(recipe("dass_nano"), ["optimizer.lr=0.002"])
+    assert fingerprint(one) == fingerprint(recipe("dass_nano")) != fingerprint(two)
+    assert len(fingerprint(one)) == 12

@@ -1,0 +1,145 @@
+"""The loop: it learns, it is repeatable, it survives kill -9, and it says what is wrong before it spends time."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from auscult.errors import AuscultError
+from auscult.evaluate import as_json, evaluate, load_model
+from auscult.models.weights import load_weights
+from auscult.runs import Run
+from auscult.train import train
+
+from .small import SETTINGS, small_corpus, small_recipe
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    os.environ["AUSCULT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return small_corpus(tmp_path_factory.mktemp("data") / "synthetic")
+
+
+@pytest.fixture(scope="module")
+def whole(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that nobody stopped."""
+    return train(small_recipe(), "synthetic", corpus, tmp_path_factory.mktemp("runs") / "whole", seed=3)
+
+
+def same(one: Run, two: Run, selection: str) -> bool:
+    a, b = load_weights(one.weights(selection)).state, load_weights(two.weights(selection)).state
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_the_run_folder_tells_everything(whole: Run, corpus: Path) -> None:
+    settings = whole.settings()
+    assert settings["dataset"] == "synthetic" and settings["seed"] == 3
+    assert settings["data"] == str(corpus.resolve())
+    records = whole.history()
+    assert [r["epoch"] for r in records] == [1, 2, 3]
+    assert all(r["loss"]["ce"] > 0 and "synthetic 4-class" in r["validation"] for r in records)
+    assert not any("test" in r for r in records), "the test set was looked at while training"
+    best = max(records, key=lambda r: r["validation"]["synthetic 4-class"]["Score"])
+    chosen = load_weights(whole.weights("validation"))
+    assert chosen.facts["epoch"] == best["epoch"] and chosen.facts["selection"] == "validation"
+    assert json.loads((whole.folder / "environment.json").read_text())["versions"]["torch"]
+
+
+def test_same_seed_same_bits_other_seed_other_bits(whole: Run, corpus: Path, tmp_path: Path) -> None:
+    again = train(small_recipe(), "synthetic", corpus, tmp_path / "again", seed=3)
+    assert same(whole, again, "last") and same(whole, again, "validation")
+    other = train(small_recipe(), "synthetic", corpus, tmp_path / "other", seed=4)
+    assert not same(whole, other, "last")
+
+
+def test_kill_9_in_the_middle_of_an_epoch_and_resume_gives_the_same_bits(
+    whole: Run, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "auscult", "train", "dass_nano", "--dataset", "synthetic", "--seed", "3"]
+    command += ["--data", str(corpus), "--out", str(out)]
+    command += [part for setting in SETTINGS for part in ("--set", setting)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    checkpoint, deadline = Run(out).checkpoint, time.monotonic() + 90
+    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.05)  # into the next epoch
+    process.send_signal(signal.SIGKILL)
+    said = process.communicate()[1].decode()
+    assert process.returncode == -signal.SIGKILL, said
+    done = [r["epoch"] for r in Run(out).history()]
+    assert 1 <= len(done) < 3, said
+    resumed = train(small_recipe(), "synthetic", corpus, out, seed=3, resume=True)
+    assert same(whole, resumed, "last") and same(whole, resumed, "validation")
+    assert [r["epoch"] for r in resumed.history()] == [1, 2, 3]
+
+
+def test_resuming_a_finished_run_changes_nothing(whole: Run, corpus: Path) -> None:
+    before = whole.weights("last").read_bytes()
+    train(small_recipe(), "synthetic", corpus, whole.folder, seed=3, resume=True)
+    assert whole.weights("last").read_bytes() == before
+
+
+def test_a_folder_that_holds_a_run_is_not_overwritten(whole: Run, corpus: Path) -> None:
+    with pytest.raises(AuscultError, match="--resume"):
+        train(small_recipe(), "synthetic", corpus, whole.folder, seed=3)
+    with pytest.raises(AuscultError, match="seed: it has 3, asked is 4"):
+        train(small_recipe(), "synthetic", corpus, whole.folder, seed=4, resume=True)
+
+
+def test_a_folder_of_other_things_is_not_used(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(AuscultError, match="not empty"):
+        train(small_recipe(), "synthetic", corpus, tmp_path)
+
+
+def test_best_on_test_is_measured_and_labelled(corpus: Path, tmp_path: Path) -> None:
+    settings = ("selection=best_on_test", "epochs=2")
+    run = train(small_recipe(*settings), "synthetic", corpus, tmp_path / "r")
+    assert all("test" in r["test"] for r in run.history())
+    assert load_weights(run.weights("best_on_test")).facts["selection"] == "best_on_test"
+
+
+def test_bf16_trains_and_its_losses_are_near(corpus: Path, tmp_path: Path, whole: Run) -> None:
+    run = train(small_recipe("precision=bf16", "epochs=1"), "synthetic", corpus, tmp_path / "r", seed=3)
+    exact = train(small_recipe("epochs=1"), "synthetic", corpus, tmp_path / "e", seed=3)
+    assert run.history()[0]["loss"]["ce"] == pytest.approx(exact.history()[0]["loss"]["ce"], rel=0.03)
+
+
+def test_a_loss_that_explodes_is_said(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(AuscultError, match="Lower the learning rate"):
+        train(
+            small_recipe("optimizer.lr=1e30", "clip_grad=none", "schedule.warmup_epochs=0"),
+            "synthetic",
+            corpus,
+            tmp_path / "r",
+        )
+
+
+def test_it_learns(corpus: Path, tmp_path: Path) -> None:
+    """36 cycles can be learnt by heart: without masks the loss falls far below chance."""
+    settings = ("epochs=15", "input.specaugment=none", "validation=0", "selection=last")
+    run = train(small_recipe(*settings), "synthetic", corpus, tmp_path / "r")
+    losses = [r["loss"]["ce"] for r in run.history()]
+    assert losses[0] > 1.0 > 2 * losses[-1]
+
+
+def test_evaluation_of_a_run(whole: Run) -> None:
+    stuff, weights, (found,) = evaluate(whole)
+    assert found.part == "test" and found.confusion.sum() == len(found.rows) == len(stuff.split.tests["test"])
+    assert found.probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-5)
+    written = json.loads(json.dumps(as_json(stuff, weights, [found])))
+    assert written["parts"]["test"]["scores"]["synthetic 4-class"]["normal"] > 0
+    model, _ = load_model(whole, "last")
+    assert not model.training
+
+
+def test_a_selection_that_was_not_kept_says_which_were(whole: Run) -> None:
+    with pytest.raises(AuscultError, match="there are: last, validation"):
+        load_model(whole, "best_on_test")
