@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from auscult.metrics import Task, confusion_matrix, regroup, scores
+from auscult.metrics import Task, confusion_matrix, regroup, scores, task_confusion
 
 FOUR = Task(name="ICBHI 4-class", classes=("normal", "crackle", "wheeze", "both"), mapping=(0, 1, 2, 3))
 TWO = Task(name="ICBHI 2-class from 4-class", classes=("normal", "abnormal"), mapping=(0, 1, 1, 1))
@@ -72,3 +72,22 @@ def test_wrong_labels_are_errors(truth: list[int], predicted: list[int]) -> None
 def test_regroup_needs_the_right_mapping() -> None:
     with pytest.raises(ValueError, match="names 2 classes"):
         regroup(np.eye(4, dtype=np.int64), (0, 1))
+
+
+def test_grouping_first_or_last_differ_where_abnormal_classes_share_their_probability() -> None:
+    p = np.array([[0.4, 0.3, 0.2, 0.1], [0.6, 0.2, 0.1, 0.1], [0.1, 0.2, 0.6, 0.1]])
+    truth = [1, 0, 2]
+    grouped = Task(name="t", classes=TWO.classes, mapping=TWO.mapping, decide="group")
+    assert task_confusion(truth, p, grouped).tolist() == [[1, 0], [0, 2]]
+    assert scores(task_confusion(truth, p, grouped), grouped).Score == 1.0
+    assert scores(task_confusion(truth, p, TWO), TWO).Se == 0.5
+    assert task_confusion(truth, p, TWO).shape == (4, 4)
+
+
+def test_with_two_classes_both_ways_agree() -> None:
+    rng = np.random.default_rng(5)
+    p = rng.dirichlet([1, 1], size=200)
+    truth = rng.integers(0, 2, 200)
+    plain = Task(name="t", classes=TWO.classes, mapping=(0, 1))
+    grouped = Task(name="t", classes=TWO.classes, mapping=(0, 1), decide="group")
+    assert scores(task_confusion(truth, p, plain), plain) == scores(task_confusion(truth, p, grouped), grouped)

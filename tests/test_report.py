@@ -106,7 +106,7 @@ def test_no_line_is_wider_than_the_terminal(results: Results) -> None:
 
 def test_patients_add_up_to_the_part(results: Results) -> None:
     (evaluation,) = results.evaluations
-    counted = by_patient(results.stuff, evaluation)
+    counted = by_patient(results.stuff, evaluation, results.stuff.corpus.tasks[0])
     assert len(counted) == len({results.stuff.corpus.cycles[row].patient for row in evaluation.rows}) > 1
     np.testing.assert_array_equal(counted.sum(axis=0), evaluation.confusion)
 

@@ -17,7 +17,7 @@ from .data.loader import eval_loader
 from .data.material import Material, material
 from .data.splits import Kind
 from .errors import AuscultError
-from .metrics import Scores, confusion_matrix, scores
+from .metrics import Scores, confusion_matrix, scores, task_confusion
 from .models import Classifier
 from .models.weights import Weights, load_into, load_weights
 from .progress import track
@@ -60,9 +60,8 @@ def probabilities(
 
 
 def task_scores(truth: NDArray[np.int64], p: NDArray[np.float32], corpus: Corpus) -> list[Scores]:
-    """Scores of every task of the data set; the predicted class is the most probable of the data set's own classes."""
-    confusion = confusion_matrix(truth, p.argmax(axis=1), len(corpus.classes))
-    return [scores(confusion, task) for task in corpus.tasks]
+    """Scores of every task of the data set."""
+    return [scores(task_confusion(truth, p, task), task) for task in corpus.tasks]
 
 
 def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classifier, Weights]:
@@ -158,7 +157,7 @@ def evaluate_part(model: nn.Module, stuff: Material, part: str, device: str = "c
     p = probabilities(model, track(eval_loader(dataset, EVAL_BATCH), f"scoring {part}"), device)
     truth = dataset.label.numpy()
     confusion = confusion_matrix(truth, p.argmax(axis=1), len(stuff.corpus.classes))
-    made = tuple(scores(confusion, task) for task in stuff.corpus.tasks)
+    made = tuple(task_scores(truth, p, stuff.corpus))
     return Evaluation(part=part, rows=dataset.rows, probabilities=p, confusion=confusion, scores=made)
 
 

@@ -22,12 +22,16 @@ class Task:
         classes: names of the task's classes; the first is normal.
         mapping: for each class of the data set, the class of this task.
         formula: ``icbhi`` gives Score = (Se + Sp) / 2; ``sprsound`` gives Score = (AS + HS) / 2.
+        decide: ``class`` takes the most probable class of the data set and then its group, as the literature derives
+            two classes from four. ``group`` adds the probabilities of a group first: an event that is surely
+            adventitious, but maybe a wheeze and maybe a crackle, is then adventitious.
     """
 
     name: str
     classes: tuple[str, ...]
     mapping: tuple[int, ...]
     formula: Literal["icbhi", "sprsound"] = "icbhi"
+    decide: Literal["class", "group"] = "class"
 
     @property
     def key(self) -> str:
@@ -85,15 +89,41 @@ def regroup(confusion: NDArray[np.int64], mapping: tuple[int, ...]) -> NDArray[n
     return member.T @ confusion @ member
 
 
+def task_confusion(truth: ArrayLike, probabilities: NDArray[np.floating], task: Task) -> NDArray[np.int64]:
+    """The confusion matrix that `scores` takes for this task, from probabilities over the data set's own classes.
+
+    Args:
+        truth: (N,) labels of the data set.
+        probabilities: (N, K).
+
+    >>> surely_abnormal = np.array([[0.4, 0.3, 0.3]])
+    >>> two = Task(name="two", classes=("normal", "abnormal"), mapping=(0, 1, 1), decide="group")
+    >>> task_confusion([1], surely_abnormal, two).tolist()
+    [[0, 0], [0, 1]]
+    """
+    p = np.asarray(probabilities)
+    if task.decide == "class":
+        return confusion_matrix(truth, p.argmax(axis=1), len(task.mapping))
+    mapping = np.asarray(task.mapping)
+    grouped = p @ np.eye(len(task.classes), dtype=p.dtype)[mapping]
+    return confusion_matrix(mapping[np.asarray(truth, dtype=np.int64)], grouped.argmax(axis=1), len(task.classes))
+
+
+def in_task_classes(confusion: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
+    """A matrix made by `task_confusion`, over the classes of the task."""
+    k = np.asarray(confusion, dtype=np.int64)
+    return regroup(k, task.mapping) if task.decide == "class" else k
+
+
 def scores(confusion: NDArray[np.int64], task: Task) -> Scores:
-    """The scores of `task` from the confusion matrix over the data set's own classes (rows = truth).
+    """The scores of `task` from its confusion matrix, rows = truth; see `task_confusion`.
 
     Se is pooled over abnormal cycles, exact class required; it is not a mean of per-class recalls. A side without any
     cycle has no recall: it is NaN, and so is the Score.
 
     Source: ICBHI: Rocha et al. 2019; SPRSound: AS = (Se + Sp)/2, HS = 2 Se Sp/(Se + Sp), Score = (AS + HS)/2.
     """
-    k = regroup(np.asarray(confusion, dtype=np.int64), task.mapping)
+    k = in_task_classes(confusion, task)
     normal, abnormal = int(k[0].sum()), int(k[1:].sum())
     normal_correct, abnormal_correct = int(k[0, 0]), int(np.trace(k[1:, 1:]))
     sp = normal_correct / normal if normal else float("nan")

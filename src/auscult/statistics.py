@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from .metrics import Task, regroup
+from .metrics import Task, in_task_classes
 
 
 def score_interval(
@@ -16,7 +16,7 @@ def score_interval(
     """Percentile bootstrap interval of a task's Score over patients.
 
     Args:
-        by_patient: (P, K, K) confusion matrices over the data set's own classes, one a patient.
+        by_patient: (P, K, K) confusion matrices as `metrics.task_confusion` makes them, one a patient.
         level: coverage asked for.
 
     Returns:
@@ -26,7 +26,7 @@ def score_interval(
     """
     if len(by_patient) < 2:
         return float("nan"), float("nan")
-    grouped = np.stack([regroup(k, task.mapping) for k in by_patient])
+    grouped = np.stack([in_task_classes(k, task) for k in by_patient])
     counts = np.stack(
         [
             grouped[:, 0, 0],

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..data.material import Material
 from ..evaluate import Evaluation, as_json
-from ..metrics import confusion_matrix
+from ..metrics import Task, task_confusion
 from ..models.weights import Weights
 from ..runs import Run, read_json, write_text
 from ..statistics import score_interval
@@ -50,9 +50,8 @@ def collect(run: Run, stuff: Material, weights: Weights, evaluations: list[Evalu
     settings = run.settings()
     intervals = {}
     for e in evaluations:
-        counted = by_patient(stuff, e)
         for task in stuff.corpus.tasks:
-            intervals[e.part, task.name] = score_interval(counted, task)
+            intervals[e.part, task.name] = score_interval(by_patient(stuff, e, task), task)
     return Results(
         run=str(run.folder),
         stuff=stuff,
@@ -66,13 +65,12 @@ def collect(run: Run, stuff: Material, weights: Weights, evaluations: list[Evalu
     )
 
 
-def by_patient(stuff: Material, evaluation: Evaluation) -> NDArray[np.int64]:
-    """Confusion matrix of every patient of a part, over the data set's own classes. Shape: (P, K, K)."""
+def by_patient(stuff: Material, evaluation: Evaluation, task: Task) -> NDArray[np.int64]:
+    """Confusion matrix of every patient of a part, as `metrics.task_confusion` makes it. Shape: (P, K, K)."""
     cycles = [stuff.corpus.cycles[row] for row in evaluation.rows]
-    truth, predicted = np.array([c.label for c in cycles]), evaluation.probabilities.argmax(axis=1)
-    names = np.array([c.patient for c in cycles])
-    k = len(stuff.corpus.classes)
-    return np.stack([confusion_matrix(truth[names == n], predicted[names == n], k) for n in np.unique(names)])
+    truth, names = np.array([c.label for c in cycles]), np.array([c.patient for c in cycles])
+    p = evaluation.probabilities
+    return np.stack([task_confusion(truth[names == n], p[names == n], task) for n in np.unique(names)])
 
 
 def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[str]:

@@ -33,11 +33,12 @@ DEVICE = "Yunting model II"  # the one stethoscope of the data set, says its REA
 _FOUR = ("normal", "crackle", "wheeze", "both")
 _TWO = ("normal", "abnormal")
 # 4-class: stridor and rhonchi count as wheeze, the mapping of the ICBHI -> SPRSound protocol of QLung (2026).
+_ABNORMAL = (0, 1, 1, 1, 1, 1, 1)
 TASKS = (
-    Task(name="SPRSound task 1-1", classes=_TWO, mapping=(0, 1, 1, 1, 1, 1, 1), formula="sprsound"),
+    Task(name="SPRSound task 1-1", classes=_TWO, mapping=_ABNORMAL, formula="sprsound", decide="group"),
     Task(name="SPRSound task 1-2", classes=CLASSES, mapping=(0, 1, 2, 3, 4, 5, 6), formula="sprsound"),
     Task(name="SPRSound 4-class", classes=_FOUR, mapping=(0, 2, 2, 2, 1, 1, 3)),
-    Task(name="SPRSound 2-class from 4-class", classes=_TWO, mapping=(0, 1, 1, 1, 1, 1, 1)),
+    Task(name="SPRSound 2-class from 4-class", classes=_TWO, mapping=_ABNORMAL),
 )
 PUBLISHED = Published(
     recordings={"train": 1949, "inter": 355, "intra": 379},
