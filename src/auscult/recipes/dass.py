@@ -19,7 +19,7 @@ def dass_nano() -> Recipe:
         objective=CrossEntropy(weighting="sqrt_inverse"),
         optimizer=AdamW(lr=5e-4, weight_decay=0.05, decay_norms=False),
         schedule=Cosine(warmup_epochs=1, every="step"),
-        epochs=12,
+        epochs=16,
         batch_size=32,
         clip_grad=2.0,
     )
