@@ -237,7 +237,7 @@ def test_the_demo_from_sounds_to_report(
     from auscult import demo
 
     monkeypatch.setattr(demo, "SETTINGS", ("epochs=1", "clip.length_s=1.0"))
-    monkeypatch.setattr(demo, "Synthetic", lambda seed: Synthetic(seed=seed, patients=6, recordings=1, cycles=5))
+    monkeypatch.setattr(demo, "CORPUS", Synthetic(patients=6, recordings=1, cycles=5))
     monkeypatch.setenv("AUSCULT_CACHE", "left alone")
     assert run(["demo", "--out", str(tmp_path / "demo")]) == 0
     out = capsys.readouterr().out

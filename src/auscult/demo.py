@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -22,8 +23,9 @@ from .recipes import recipe
 from .runs import Run, write_json
 from .train import train
 
-RECIPE = "dass_nano"
+RECIPE = "demo"
 SETTINGS: tuple[str, ...] = ()
+CORPUS = Synthetic(patients=36, adventitious_db=4.0)
 MARKER = "demo.json"  # says that this folder is ours to replace
 
 
@@ -58,7 +60,7 @@ def _demo(out: Path, seed: int) -> Run:
     say(f"auscult demo. {RESEARCH_ONLY} The sounds are synthetic: scores say nothing about real lungs.")
     write_json(out / MARKER, {"recipe": RECIPE, "settings": SETTINGS, "seed": seed})
     say(f"1/4 synthetic breath sounds in the layout of ICBHI: {out / 'corpus'}")
-    make(out / "corpus", Synthetic(seed=seed))
+    make(out / "corpus", replace(CORPUS, seed=seed))
     say(f"2/4 training {RECIPE} from nothing: {out / 'run'}")
     run = train(override(recipe(RECIPE), SETTINGS), "synthetic", out / "corpus", out / "run", seed=seed)
     say("3/4 scores on patients the model has never heard")

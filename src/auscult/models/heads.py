@@ -12,12 +12,18 @@ class LinearHead(HeadSpec):
 
     Args:
         dropout: rate before the layer, while training.
+        normalise: a batch norm without parameters before the layer. What is common to all clips of a batch then reaches
+            neither the logits nor, backwards, the features; without it a small network on few clips first chases the
+            class frequencies, and its features become alike for all clips (docs/log.md).
     """
 
     dropout: float = 0.0
+    normalise: bool = False
 
     def build(self, features: int, classes: int) -> nn.Module:
         layer = nn.Linear(features, classes)
         nn.init.trunc_normal_(layer.weight, std=0.02)
         nn.init.zeros_(layer.bias)
-        return nn.Sequential(nn.Dropout(self.dropout), layer) if self.dropout else layer
+        before: list[nn.Module] = [nn.BatchNorm1d(features, affine=False)] if self.normalise else []
+        before += [nn.Dropout(self.dropout)] if self.dropout else []
+        return nn.Sequential(*before, layer) if before else layer

@@ -4,12 +4,14 @@ from collections.abc import Callable
 
 from ..errors import unknown
 from .dass import dass_medium, dass_nano, dass_small
+from .demo import demo
 from .recipe import Recipe
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "dass_nano": dass_nano,
     "dass_small": dass_small,
     "dass_medium": dass_medium,
+    "demo": demo,
 }
 
 
