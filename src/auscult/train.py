@@ -103,7 +103,7 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, stuff: Material, run: Run, seed: int) -> None:
         self.recipe, self.stuff, self.run, self.seed = recipe, stuff, run, seed
-        self.accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+        self.accelerator = Accelerator()
         if self.accelerator.num_processes > 1:
             raise AuscultError("E_SETTING", "training over several processes is not built yet; start one process.")
         torch.manual_seed(seed)
@@ -151,7 +151,7 @@ class Trainer:
         # ---------------------------------------------------------------- the step
         def closure() -> Tensor:
             self.optimizer.zero_grad()
-            with self.accelerator.autocast():
+            with torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
                 losses.update(self.step(batch))
             total = torch.stack(list(losses.values())).sum()
             self.accelerator.backward(total)
