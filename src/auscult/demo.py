@@ -25,7 +25,7 @@ from .train import train
 
 RECIPE = "demo"
 SETTINGS: tuple[str, ...] = ()
-CORPUS = Synthetic(patients=36, adventitious_db=4.0)
+CORPUS = Synthetic(patients=36, adventitious_db=8.0)
 MARKER = "demo.json"  # says that this folder is ours to replace
 
 

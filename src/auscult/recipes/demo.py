@@ -10,13 +10,12 @@ from .recipe import Recipe
 
 
 def demo() -> Recipe:
-    """DASS nano for `auscult demo`, synthetic sounds only: small batches, no masks, a batch norm before the head."""
+    """DASS nano for `auscult demo`, synthetic sounds only: no masks, a batch norm before the head."""
     return replace(
         dass_nano(),
         name="demo",
         input=Input(normalise="mel", specaugment=None),
         head=LinearHead(normalise=True),
-        optimizer=AdamW(lr=1e-3, weight_decay=0.05, decay_norms=False),
-        epochs=12,
-        batch_size=16,
+        optimizer=AdamW(lr=7e-4, weight_decay=0.05, decay_norms=False),
+        epochs=10,
     )
