@@ -12,13 +12,15 @@ import torch
 from rich.console import Console
 
 from auscult.analysis.results import Results, by_patient, collect, notes, write
-from auscult.analysis.tables import print_results
+from auscult.analysis.tables import cycle_table, print_results
 from auscult.config import override, to_dict
+from auscult.data import sprsound
 from auscult.data.material import Material
 from auscult.data.synthetic import Synthetic, make
 from auscult.evaluate import Evaluation, evaluate
 from auscult.metrics import Task, scores
 from auscult.models.weights import Weights, save_weights
+from auscult.predict import PredictedCycle, Prediction
 from auscult.recipes import recipe
 from auscult.runs import Run, environment, write_json
 
@@ -184,3 +186,16 @@ def test_an_evaluation_is_the_same_twice(results: Results, tmp_path: Path) -> No
     first = write(tmp_path / "a", results).read_bytes()
     assert first == write(tmp_path / "b", results).read_bytes()
     assert isinstance(results.evaluations[0], Evaluation)
+
+
+def test_seven_classes_fit_a_narrow_terminal() -> None:
+    names = sprsound.CLASSES
+    p = dict(zip(names, (0.05, 0.02, 0.6, 0.01, 0.01, 0.3, 0.01), strict=True))
+    cycle = PredictedCycle(start_s=1.25, end_s=3.5, label="Wheeze", probabilities=p)
+    given = {"duration_s": 9.0, "native_rate_hz": 8000, "cycles_from": "windows"}
+    found = Prediction(recording="x.wav", cycles=(cycle,), classes=names, **given)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(cycle_table(found))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert text.splitlines()[-1].split() == ["1.25", "3.50", "Wheeze", "0.60", "Fine", "Crackle", "0.30"]
+    assert "…" not in text

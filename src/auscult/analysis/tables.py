@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,15 @@ LEGEND = {
     "sprsound": "formula sprsound: Score = (AS + HS) / 2, AS and HS the arithmetic and harmonic mean of Se and Sp",
 }
 INTERVAL = "[low, high]: 95 % interval of the Score, patients resampled"
+WIDE = 4  # classes whose probabilities fit side by side on 80 columns
+SHORT_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "start s": "right",
+    "end s": "right",
+    "predicted": "left",
+    "p": "right",
+    "next": "left",
+    "p next": "right",
+}
 
 
 def percent(value: float | None) -> str:
@@ -104,7 +113,12 @@ def print_results(results: "Results", console: Console) -> None:
 
 
 def cycle_table(prediction: "Prediction", truth: Sequence[str] | None = None) -> Table:
-    """One row a cycle: times in s, the truth where it is known, the predicted class, every class's probability."""
+    """One row a cycle: times in s, the truth where it is known, the predicted class, every class's probability.
+
+    With more than four classes, and no truth to show, the two most probable stand there: all would not fit 80 columns.
+    """
+    if len(prediction.classes) > WIDE and truth is None:
+        return short_cycle_table(prediction)
     table = empty_table()
     for name in ("start s", "end s"):
         table.add_column(name, justify="right")
@@ -116,6 +130,17 @@ def cycle_table(prediction: "Prediction", truth: Sequence[str] | None = None) ->
         said = [truth[i], c.label] if truth else [c.label]
         times = [f"{c.start_s:.2f}", f"{c.end_s:.2f}"]
         table.add_row(*times, *map(escape, said), *(f"{p:.2f}" for p in c.probabilities.values()))
+    return table
+
+
+def short_cycle_table(prediction: "Prediction") -> Table:
+    """One row a cycle: times in s, the two most probable classes and their probabilities."""
+    table = empty_table()
+    for name, justify in SHORT_COLUMNS.items():
+        table.add_column(name, justify=justify)
+    for c in prediction.cycles:
+        (first, p), (second, q) = sorted(c.probabilities.items(), key=lambda item: -item[1])[:2]
+        table.add_row(f"{c.start_s:.2f}", f"{c.end_s:.2f}", escape(first), f"{p:.2f}", escape(second), f"{q:.2f}")
     return table
 
 
