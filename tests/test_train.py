@@ -99,6 +99,13 @@ def test_a_folder_of_other_things_is_not_used(corpus: Path, tmp_path: Path) -> N
         train(small_recipe(), "synthetic", corpus, tmp_path)
 
 
+def test_a_start_that_was_cut_short_can_be_made_again(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "environment.json").write_text("{}")
+    (tmp_path / ".recipe.json.123.tmp").write_text("{")
+    run = train(small_recipe("epochs=1"), "synthetic", corpus, tmp_path)
+    assert run.exists and "versions" in json.loads((tmp_path / "environment.json").read_text())
+
+
 def test_best_on_test_is_measured_and_labelled(corpus: Path, tmp_path: Path) -> None:
     settings = ("selection=best_on_test", "epochs=2")
     run = train(small_recipe(*settings), "synthetic", corpus, tmp_path / "r")

@@ -82,7 +82,10 @@ def train(
 def check_folder(run: Run, asked: dict[str, Any], resume: bool) -> None:
     """A run folder is used again only to resume the very same run."""
     if not run.exists:
-        if run.folder.is_dir() and any(run.folder.iterdir()):
+        strangers = {f.name for f in run.folder.glob("[!.]*")} - {
+            "environment.json"
+        }  # all that a start cut short leaves
+        if strangers:
             raise AuscultError("E_RUN", f"{run.folder} is not empty and holds no run; choose another --out.")
         return
     if not resume:
