@@ -82,9 +82,8 @@ def train(
 def check_folder(run: Run, asked: dict[str, Any], resume: bool) -> None:
     """A run folder is used again only to resume the very same run."""
     if not run.exists:
-        strangers = {f.name for f in run.folder.glob("[!.]*")} - {
-            "environment.json"
-        }  # all that a start cut short leaves
+        # environment.json and hidden temporaries are all that a start cut short can leave
+        strangers = {f.name for f in run.folder.glob("[!.]*")} - {"environment.json"}
         if strangers:
             raise AuscultError("E_RUN", f"{run.folder} is not empty and holds no run; choose another --out.")
         return
