@@ -32,8 +32,8 @@ RECORD_CLASSES = ("Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality")
 DEVICE = "Yunting model II"  # the one stethoscope of the data set, says its README
 _FOUR = ("normal", "crackle", "wheeze", "both")
 _TWO = ("normal", "abnormal")
-# 4-class: stridor and rhonchi count as wheeze, the mapping of the ICBHI -> SPRSound protocol of QLung (2026).
 _ABNORMAL = (0, 1, 1, 1, 1, 1, 1)
+# 4-class: stridor and rhonchi count as wheeze, the mapping of the ICBHI -> SPRSound protocol of QLung (2026).
 TASKS = (
     Task(name="SPRSound task 1-1", classes=_TWO, mapping=_ABNORMAL, formula="sprsound", decide="group"),
     Task(name="SPRSound task 1-2", classes=CLASSES, mapping=(0, 1, 2, 3, 4, 5, 6), formula="sprsound"),
