@@ -8,6 +8,8 @@ from jaxtyping import install_import_hook
 
 CHECKED = ["auscult.signal", "auscult.models", "auscult.objectives"]
 install_import_hook(CHECKED, "beartype.beartype").__enter__()
+# a command run by a test must not change how the tests after it multiply; test_compute.py undoes this for itself
+os.environ["AUSCULT_MATMUL"] = "default"
 
 
 @pytest.fixture(scope="session")

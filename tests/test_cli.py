@@ -146,6 +146,22 @@ def test_exit_codes_of_predict(weights: Path, sounds: Path, tmp_path: Path) -> N
     assert row["code"] == "E_NOT_A_FILE" and "matches no file" in row["message"]
 
 
+def test_predict_whole_recordings(
+    weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(sounds / "short.wav", np.zeros(4000), 8000)
+    call = ["predict", str(weights), str(sounds), "--whole", "--out", str(tmp_path / "results")]
+    assert run(call) == 3
+    made = rows(tmp_path / "results" / "predictions.csv")
+    assert [(r["start_s"], r["end_s"], r["cycles_from"]) for r in made] == [("0.0", "2.0", "whole")] * 2
+    codes = {Path(r["recording"]).name: r["code"] for r in rows(tmp_path / "results" / "errors.csv")}
+    assert codes == {"bad.wav": "E_FORMAT", "short.wav": "E_TOO_SHORT"}
+    assert json.loads((tmp_path / "results" / "run.json").read_text())["whole"] is True
+    assert "windows" not in capsys.readouterr().err
+    assert run([*call, "--overwrite", "--annotations", str(sounds)]) == 2
+    assert "leave out --annotations, or --whole" in capsys.readouterr().err
+
+
 def test_a_recording_named_as_a_formula_is_text_in_the_csv(
     weights: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,3 +275,9 @@ def test_the_demo_from_sounds_to_report(
     assert (tmp_path / "again" / "scores.json").exists()
     assert run(["evaluate", str(tmp_path / "demo" / "run"), "--selection", "best_on_test"]) == 1
     assert "there are: last, validation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["load", "predict", "Recipe"])
+def test_public_names_are_found_in_a_fresh_process(name: str) -> None:
+    code = f"import auscult; assert callable(auscult.{name})"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

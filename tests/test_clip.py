@@ -1,5 +1,7 @@
 """From a recording to a clip, and from a filterbank to the input of a network."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 import torch
@@ -88,9 +90,55 @@ def test_impossible_settings_are_refused(change: str) -> None:
 
 def test_every_setting_of_a_clip_changes_its_fingerprint() -> None:
     changes = ["sample_rate=8000", "length_s=5", "pad=zero", "recording_fade_s=0", "tail_fade_s=0", "n_mels=64"]
-    changes += ["amplitude=int16"]
-    assert len(changes) == len(to_dict(Clip())) - 1
+    changes += ["amplitude=int16", "buckets_s=[2,8]"]
+    assert len(changes) == len(fields(Clip))
     assert len({fingerprint(Clip())} | {fingerprint(override(Clip(), [c])) for c in changes}) == len(changes) + 1
+
+
+# --- buckets ---
+
+BUCKETS = Clip(buckets_s=(2.0, 4.0, 8.0))
+
+
+@pytest.mark.parametrize("pad", ["cyclic", "zero"])
+@pytest.mark.parametrize(("length_s", "bucket_s"), [(0.3, 2.0), (2.0, 2.0), (2.5, 4.0), (7.0, 8.0), (12.0, 8.0)])
+def test_a_cycle_fills_the_shortest_bucket_that_holds_it(pad: str, length_s: float, bucket_s: float) -> None:
+    """As a clip of that one length would."""
+    buckets, one = override(BUCKETS, [f"pad={pad}"]), Clip(length_s=bucket_s, pad=pad)  # type: ignore[arg-type]
+    cut = buckets.cut(recording(), 1.0, 1.0 + length_s)
+    assert np.array_equal(cut, one.cut(recording(), 1.0, 1.0 + length_s))
+    assert len(cut) == buckets.bucket(1.0, 1.0 + length_s) == one.samples
+    assert buckets.frames_of(len(cut)) == one.frames
+
+
+def test_one_sample_more_needs_the_next_bucket() -> None:
+    assert BUCKETS.bucket(0.0, 2.0) == 32000 and BUCKETS.bucket(0.0, 2.0 + 1.5 / RATE) == 64000
+
+
+def test_the_bucket_follows_from_the_annotation_alone() -> None:
+    """Also where the recording ends earlier, so that a store knows its rows before it reads audio."""
+    assert len(BUCKETS.cut(recording(), 19.0, 22.5)) == BUCKETS.bucket(19.0, 22.5) == 64000
+    assert BUCKETS.bucket(0.0, 1e308) == BUCKETS.samples == 128000
+    with pytest.raises(AuscultError, match="0 <= start < end"):
+        BUCKETS.bucket(3.0, 2.0)
+
+
+def test_cycles_are_sorted_into_buckets() -> None:
+    times = [(0.0, 3.0), (0.0, 1.0), (1.0, 9.0), (2.0, 6.0), (0.0, 20.0)]
+    assert BUCKETS.by_bucket(times) == [[1], [0, 3], [2, 4]]
+    assert Clip().by_bucket(times) == [[0, 1, 2, 3, 4]] and Clip().by_bucket([]) == []
+
+
+@pytest.mark.parametrize("buckets", ["[2,4]", "[4,2,8]", "[2,2,8]", "[0.01,8]", "[nan,8]", "[-1,8]", "[8,inf]"])
+def test_impossible_buckets_are_refused(buckets: str) -> None:
+    with pytest.raises(AuscultError, match=r"E_SETTING.*buckets_s=.*the last one length_s=8"):
+        override(Clip(), [f"buckets_s={buckets}"])
+
+
+def test_without_buckets_settings_and_fingerprint_are_what_they_were_before_there_were_any() -> None:
+    assert fingerprint(Clip()) == "9b44c246411f"
+    assert "buckets_s" not in to_dict(Clip()) and to_dict(BUCKETS)["buckets_s"] == [2.0, 4.0, 8.0]
+    assert from_dict(Clip, to_dict(Clip())) == Clip() and from_dict(Clip, to_dict(BUCKETS)) == BUCKETS
 
 
 # --- the input of a network ---

@@ -5,7 +5,7 @@ import pytest
 
 from auscult.config import fingerprint, from_dict, override, to_dict
 from auscult.errors import AuscultError
-from auscult.models import Dass
+from auscult.models import Backbone, Dass
 from auscult.objectives import CrossEntropy
 from auscult.recipes import RECIPES, Recipe, recipe
 
@@ -33,6 +33,36 @@ def test_override_reaches_every_kind_of_value() -> None:
     assert changed.epochs == 3 and changed.optimizer.lr == 2e-4 and changed.drop_last is False
     assert changed.clip_grad is None and changed.backbone == Dass(size="small", drop_path=None)
     assert changed.input.specaugment is None and changed.clip.pad == "zero"
+
+
+@pytest.mark.parametrize("text", ["[2,3,8]", "2,3,8", "(2, 3, 8.0)", " [2 , 3,8] "])
+def test_override_reads_several_numbers(text: str) -> None:
+    settings = ["clip.length_s=8", f"clip.buckets_s={text}"]
+    changed = override(recipe("dass_nano"), settings)
+    assert changed.clip.buckets_s == (2.0, 3.0, 8.0)
+    assert override(changed, ["clip.buckets_s=[]"]).clip.buckets_s == ()
+    assert from_dict(Recipe, json.loads(json.dumps(to_dict(changed)))) == changed
+
+
+def test_a_setting_added_later_changes_nothing_while_it_has_its_default() -> None:
+    """Fingerprints and saved recipes are those of the version before `clip.buckets_s`."""
+    assert fingerprint(recipe("dass_small").clip) == "9b44c246411f"
+    saved = to_dict(recipe("dass_small"))
+    assert "buckets_s" not in saved["clip"] and from_dict(Recipe, saved) == recipe("dass_small")
+    assert "buckets_s" in to_dict(recipe("dass_small"), every=True)["clip"]
+
+
+def test_buckets_and_a_stretch_to_one_length_exclude_each_other() -> None:
+    with pytest.raises(AuscultError, match=r"input\.frames=1024 would stretch each of clip\.buckets_s"):
+        override(recipe("dass_small"), ["clip.buckets_s=[2,8]"])
+    assert override(recipe("dass_small"), ["clip.buckets_s=[2,8]", "input.frames=none"]).clip.buckets_s
+
+
+def test_buckets_need_a_backbone_of_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = override(recipe("dass_nano"), ["clip.length_s=8", "clip.buckets_s=[2,8]"])
+    monkeypatch.setattr(Backbone, "any_length", False)
+    with pytest.raises(AuscultError, match=r"DASS takes clips of one length only; leave out clip\.buckets_s"):
+        changed.build_model(4)
 
 
 def test_override_puts_another_kind_with_its_defaults() -> None:

@@ -168,3 +168,34 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_an_unknown_size_says_what_exists() -> None:
     with pytest.raises(AuscultError, match="Did you mean 'medium'"):
         Dass(size="mediun")
+
+
+def test_checkpointing_changes_memory_and_nothing_else() -> None:
+    sound = torch.randn(2, 1, 64, 70, generator=torch.Generator().manual_seed(0))
+    found = []
+    for checkpoint in (False, True):
+        torch.manual_seed(1)
+        model = Dass(size="nano", drop_path=0.4, checkpoint=checkpoint).build().train()
+        kept: list[int] = []
+
+        def count(tensor: torch.Tensor, kept: list[int] = kept) -> torch.Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        torch.manual_seed(2)  # drop path: what is computed again must draw the same
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            y = model(sound).square().sum()
+        y.backward()
+        found.append((y.item(), [p.grad for p in model.parameters()], sum(kept)))
+    assert found[0][0] == found[1][0]
+    for plain, again in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(plain, again)
+    assert found[1][2] < found[0][2] / 3
+    assert list(Dass(size="nano", checkpoint=True).build().state_dict()) == list(Dass(size="nano").build().state_dict())
+
+
+def test_evaluation_adds_inside_the_products_and_training_does_not() -> None:
+    model = Dass(size="nano", drop_path=0.0).build()
+    sound = torch.randn(1, 1, 64, 90, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(sound), model.train()(sound), rtol=1e-4, atol=1e-5)

@@ -178,3 +178,23 @@ def test_less_than_a_frame_is_refused() -> None:
     assert frame_size(22050) == 551 and frame_hop(22050) == 220
     with pytest.raises(ValueError, match="needs 400"):
         fbank(torch.zeros(1, 399))
+
+
+@pytest.mark.parametrize("samples", [CHUNK_SAMPLES - 1, CHUNK_SAMPLES + 1, 3 * CHUNK_SAMPLES, 2 * CHUNK_SAMPLES + 399])
+def test_a_long_waveform_is_worked_on_in_stretches(samples: int) -> None:
+    """Every frame is the frame of its own 25 ms, at the seams too."""
+    waveform = torch.from_numpy(sound(7, samples))[None]
+    whole = fbank(waveform)
+    assert whole.shape == (1, frame_count(samples), 128)
+    at_seam = frame_count(CHUNK_SAMPLES)
+    for first in (0, at_seam - 3, frame_count(samples) - 5):
+        part = waveform[:, first * 160 : first * 160 + 4 * 160 + 400]
+        few = fbank(part)
+        torch.testing.assert_close(whole[:, first : first + few.shape[1]], few, rtol=0, atol=1e-4)
+
+
+def test_frames_of_long_waveforms_are_those_of_one_stretch(monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = torch.from_numpy(np.stack([sound(8, 40000), sound(9, 40000)]))
+    expected = fbank(waveform)
+    monkeypatch.setattr("auscult.signal.fbank.CHUNK_SAMPLES", 3000)
+    torch.testing.assert_close(fbank(waveform), expected, rtol=0, atol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
-    {"version", "errors", "batch", "config", "runs", "progress", "signal"},
+    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal"},
     {"data", "models", "metrics", "statistics"},
     {"objectives", "optim"},
     {"train", "evaluate", "study", "recipes"},

@@ -112,17 +112,19 @@ def test_gradients_agree_with_finite_differences(form: Callable[..., Tensor]) ->
     assert torch.autograd.gradcheck(form, inputs)
 
 
-@pytest.mark.parametrize("length", [1, 16, 17, 300])
-def test_linear_scan_both_ways(length: int) -> None:
-    generator = torch.Generator().manual_seed(length)
-    decay, drive = torch.rand(2, 1, length, 3, generator=generator, dtype=torch.float64)
-    h, expected = torch.zeros(1, 3, dtype=torch.float64), []
-    for step in range(length):
+@pytest.mark.parametrize("chunks, steps", [(1, 1), (1, 7), (5, 1), (24, 3), (26, 2), (130, 4), (700, 1)])
+def test_linear_scan_both_ways(chunks: int, steps: int) -> None:
+    generator = torch.Generator().manual_seed(chunks)
+    decay, drive = torch.rand(2, 2, chunks * steps, 3, generator=generator, dtype=torch.float64)
+    h, states = torch.zeros(2, 3, dtype=torch.float64), []
+    for step in range(chunks * steps):
         h = decay[:, step] * h + drive[:, step]
-        expected.append(h)
-    found = chunked.linear_scan(decay.flip(1), drive.flip(1), reverse=True).flip(1)
-    torch.testing.assert_close(chunked.linear_scan(decay, drive), torch.stack(expected, 1))
-    torch.testing.assert_close(found, torch.stack(expected, 1))
+        states.append(h)
+    expected = torch.stack(states, 1)
+    one, other = (t.unflatten(1, (chunks, steps)).clone() for t in (decay, drive))
+    torch.testing.assert_close(chunked.linear_scan_(one, other).flatten(1, 2), expected)
+    one, other = (t.flip(1).unflatten(1, (chunks, steps)).clone() for t in (decay, drive))
+    torch.testing.assert_close(chunked.linear_scan_(one, other, reverse=True).flatten(1, 2).flip(1), expected)
 
 
 @pytest.mark.parametrize("save", [True, False])
@@ -257,8 +259,8 @@ def test_a_name_is_obeyed_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert scan.choose(u) == "chunked"
     with pytest.raises(AuscultError, match=r"no scan named 'chunk'\. Did you mean 'chunked'"), force("chunk"):
         pass
-    monkeypatch.setenv("AUSCULT_SCAN", "gpu")
-    with pytest.raises(AuscultError, match="There are: auto, chunked, cpu, reference"):
+    monkeypatch.setenv("AUSCULT_SCAN", "tpu")
+    with pytest.raises(AuscultError, match="There are: auto, chunked, cpu, gpu, reference"):
         scan.choose(u)
     with pytest.raises(AuscultError, match="on meta"), force("cpu"):
         scan.choose(u.to("meta"))

@@ -7,6 +7,7 @@ Public names, imported when first used, so that ``import auscult`` is instant:
 * ``auscult.Recipe`` is everything that decides what a run learns.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -20,8 +21,8 @@ __all__ = ["Recipe", "__version__", "load", "predict"]
 
 def __getattr__(name: str) -> Any:
     if name in ("load", "predict"):
-        from . import predict as module  # this module can be called, see there
-
+        # not `from . import predict`, which asks this function first; the module can be called, see there
+        module = importlib.import_module(".predict", __name__)
         return module if name == "predict" else module.load
     if name == "Recipe":
         from .recipes import Recipe

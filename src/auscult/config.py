@@ -17,8 +17,12 @@ from .errors import AuscultError, unknown
 SPECS: dict[str, type] = {}
 T = TypeVar("T")
 
+ADDED = types.MappingProxyType({"added": True})
+"""``field(default=..., metadata=ADDED)``: a setting that came later. `to_dict` leaves it out while it has its default,
+so recipes, fingerprints and stores from before stay what they were."""
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(dataclasses.field,))
 def spec(kind: str) -> typing.Callable[[type[T]], type[T]]:
     """Class decorator: a frozen keyword-only dataclass, saved and found again under `kind`."""
 
@@ -33,14 +37,23 @@ def spec(kind: str) -> typing.Callable[[type[T]], type[T]]:
     return register
 
 
-def to_dict(value: Any) -> Any:
-    """A spec, or anything inside one, as JSON-ready values; a spec carries its `kind`."""
+def to_dict(value: Any, *, every: bool = False) -> Any:
+    """A spec, or anything inside one, as JSON-ready values; a spec carries its `kind`.
+
+    Args:
+        every: with the `ADDED` settings too that have their default.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         head = {"kind": value.kind} if hasattr(value, "kind") else {}
-        return head | {f.name: to_dict(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        shown = [f for f in dataclasses.fields(value) if every or not _left_out(f, value)]
+        return head | {f.name: to_dict(getattr(value, f.name), every=every) for f in shown}
     if isinstance(value, tuple | list):
-        return [to_dict(v) for v in value]
+        return [to_dict(v, every=every) for v in value]
     return value
+
+
+def _left_out(setting: dataclasses.Field[Any], value: Any) -> bool:
+    return "added" in setting.metadata and getattr(value, setting.name) == setting.default
 
 
 def from_dict(cls: type[T], data: dict[str, Any], where: str = "") -> T:
@@ -81,7 +94,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise AuscultError("E_SETTING", f"{where}={value!r}; allowed: {', '.join(map(str, args))}.")
         return value
     if origin is tuple:
-        items = value.split(",") if isinstance(value, str) else value
+        items = _items(value) if isinstance(value, str) else value
         inner = [args[0]] * len(items) if args[-1] is Ellipsis else list(args)
         if len(inner) != len(items):
             raise AuscultError("E_SETTING", f"{where}={value!r}; {len(inner)} values are needed.")
@@ -89,6 +102,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and (dataclasses.is_dataclass(hint) or isinstance(value, dict)):
         return _convert_spec(hint, value, where)
     return _convert_scalar(hint, value, where)
+
+
+def _items(text: str) -> list[str]:
+    """The parts of ``2,3,4``, ``[2, 3, 4]`` or ``(2,3,4)``; none of ``[]``."""
+    text = text.strip()
+    if text[:1] + text[-1:] in ("[]", "()"):
+        text = text[1:-1]
+    return [item.strip() for item in text.split(",")] if text.strip() else []
 
 
 def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -142,7 +163,7 @@ def override(base: T, settings: Iterable[str]) -> T:
     Raises:
         AuscultError: E_SETTING, for a setting without ``=``, an unknown key or an unfit value.
     """
-    data = to_dict(base)
+    data = to_dict(base, every=True)
     for setting in settings:
         key, sign, value = setting.partition("=")
         if not sign:

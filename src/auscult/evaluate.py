@@ -1,6 +1,5 @@
 """From a run folder to scores: probabilities per cycle, one confusion matrix a part, every task's named scores."""
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .batch import Batch
 from .config import from_dict
 from .data.cycles import Corpus
-from .data.loader import eval_loader
+from .data.loader import CycleDataset, eval_loader
 from .data.material import Material, material
 from .data.splits import Kind
 from .errors import AuscultError
@@ -47,16 +45,24 @@ class Evaluation:
 
 
 def probabilities(
-    model: nn.Module, batches: Iterable[Batch], device: torch.device | str = "cpu"
+    model: nn.Module, dataset: CycleDataset, device: torch.device | str = "cpu", show: str | None = None
 ) -> NDArray[np.float32]:
-    """Class probabilities of every cycle in fp32, in the order of the batches; (0, 0) without one. Shape: (N, K)."""
+    """Class probabilities of every cycle in fp32, in the order of `dataset`; (0, 0) without one. Shape: (N, K).
+
+    Args:
+        show: what the progress display says; None for no display.
+    """
     model.eval()
-    found = []
+    loader, found = eval_loader(dataset, EVAL_BATCH, device), []
     with torch.inference_mode():
-        for batch in batches:
-            logits = model(batch.to(device).fbank)
-            found.append(torch.softmax(logits.float(), dim=-1).cpu())
-    return torch.cat(found).numpy() if found else np.zeros((0, 0), np.float32)
+        for batch in track(loader, show, len(loader)) if show else loader:
+            found.append(torch.softmax(model(batch.fbank).float(), dim=-1).cpu())
+    if not found:
+        return np.zeros((0, 0), np.float32)
+    p = torch.cat(found).numpy()
+    ordered = np.empty_like(p)
+    ordered[[i for positions in loader.batches for i in positions]] = p  # each length of clip has its own batches
+    return ordered
 
 
 def task_scores(truth: NDArray[np.int64], p: NDArray[np.float32], corpus: Corpus) -> list[Scores]:
@@ -154,7 +160,7 @@ def evaluate_part(model: nn.Module, stuff: Material, part: str, device: str = "c
     dataset = stuff.dataset(part)
     if not len(dataset):
         raise AuscultError("E_DATA", f"part {part!r} of {stuff.corpus.name} has no usable cycle; nothing to score.")
-    p = probabilities(model, track(eval_loader(dataset, EVAL_BATCH), f"scoring {part}"), device)
+    p = probabilities(model, dataset, device, f"scoring {part}")
     truth = dataset.label.numpy()
     confusion = confusion_matrix(truth, p.argmax(axis=1), len(stuff.corpus.classes))
     made = tuple(task_scores(truth, p, stuff.corpus))

@@ -5,8 +5,8 @@
     prediction.save("101.csv")
 
 Cycles come from the caller, or from an annotation file beside the recording; else the recording is cut into windows of
-the clip's length, one after another. Features are made as the feature store makes them, float16 step included, so a
-cycle gets the same probabilities here as in `evaluate`.
+the clip's length, one after another; or it goes through the network whole, in one pass. Features are made as the
+feature store makes them, float16 step included, so a cycle gets the same probabilities here as in `evaluate`.
 """
 
 import os
@@ -26,7 +26,7 @@ from .analysis.spreadsheet import csv_text, printable, probability
 from .config import from_dict
 from .data import icbhi, sprsound
 from .data.cycles import END_TOLERANCE_S
-from .data.store import DTYPE
+from .data.store import DTYPE, cycle_features
 from .errors import AuscultError
 from .evaluate import load_model, weights_file
 from .models import Classifier
@@ -37,9 +37,11 @@ from .signal import io
 
 BATCH = 32
 MIN_WINDOW_S = 1.0  # a shorter rest at the end is no breath; it would be repeated to fill the clip
+MAX_WHOLE_S = 3600.0  # memory grows in proportion: 10 minutes take 0.3 GB with nano, 1.7 GB with small
 READERS = {".txt": icbhi.read_annotation, ".json": sprsound.read_annotation}
 Interval = tuple[float, float]
-Source = Literal["given", "annotation", "windows"]
+Precision = Literal["fp32", "bf16"]
+Source = Literal["given", "annotation", "windows", "whole"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,8 @@ class Prediction:
     Args:
         recording: the path as given, odd bytes escaped.
         cycles: in order of time.
-        cycles_from: ``given`` by the caller, an ``annotation`` file, or ``windows`` of fixed length.
+        cycles_from: ``given`` by the caller, an ``annotation`` file, ``windows`` of fixed length, or ``whole``: one
+            interval from beginning to end.
         classes: names of the classes in the order of the model.
         duration_s: length of the recording, seconds.
         native_rate_hz: sample rate of the file.
@@ -124,9 +127,14 @@ class Model:
         weights: what it was loaded from; carries recipe, class names and facts.
         file: where the weights lie.
         device: where it runs.
+        precision: ``fp32``, or ``bf16`` for products and convolutions: quicker where the processor has it, and
+            probabilities then differ in the second or third digit.
     """
 
-    def __init__(self, classifier: Classifier, weights: Weights, file: Path, device: str) -> None:
+    def __init__(
+        self, classifier: Classifier, weights: Weights, file: Path, device: str, precision: Precision = "fp32"
+    ) -> None:
+        self.precision = precision
         self.classifier = classifier.to(device).eval()
         self.classes = weights.classes
         self.facts = weights.facts
@@ -137,18 +145,28 @@ class Model:
         self.sha256 = digest(weights.state)
 
     def predict(
-        self, path: str | Path, cycles: Sequence[Interval] | None = None, annotations: Path | None = None
+        self,
+        path: str | Path,
+        cycles: Sequence[Interval] | Literal["whole"] | None = None,
+        annotations: Path | None = None,
     ) -> Prediction:
         """Classifies the breathing cycles of one recording.
 
         Args:
             path: an audio file.
-            cycles: (start_s, end_s) of each cycle; None looks for an annotation file, then takes windows.
+            cycles: (start_s, end_s) of each cycle; None looks for an annotation file, then takes windows. ``"whole"``
+                gives the entire recording to the network at once, neither cut nor repeated, in time and memory linear
+                in its length; 1 s to 1 h.
             annotations: folder of annotation files, instead of the recording's own.
 
         Raises:
-            AuscultError: for a file that cannot be decoded, or cycles that do not fit it.
+            AuscultError: for a file that cannot be decoded, or cycles that do not fit it; for ``"whole"`` a recording
+                too short or too long, or a model of one length.
         """
+        if isinstance(cycles, str):
+            if cycles != "whole":
+                raise ValueError(f"cycles={cycles!r}; a list of (start_s, end_s), 'whole' or None is needed")
+            return self._whole(path)
         found, source = find_cycles(Path(path), cycles, annotations)
         recording = io.load(path, self.clip.sample_rate)
         duration_s, notes = recording.length_s, recording.notes
@@ -157,26 +175,64 @@ class Model:
             notes += (f"last {rest_s:.2f} s not used",) if rest_s else ()
         check_end(found, duration_s)
         p = self.probabilities(self.clip.fade_recording(recording.waveform), found)
+        return self._prediction(path, recording, found, source, p, notes)
+
+    def _whole(self, path: str | Path) -> Prediction:
+        self.check_any_length()
+        recording = io.load(path, self.clip.sample_rate)
+        check_whole(recording.length_s)
+        faded = torch.from_numpy(self.clip.fade_recording(recording.waveform))
+        p = self.classify(self.clip.fbank(faded[None]).numpy().astype(DTYPE))
+        return self._prediction(path, recording, [(0.0, recording.length_s)], "whole", p, recording.notes)
+
+    def check_any_length(self) -> None:
+        """Refuses a model that cannot take a whole recording.
+
+        Raises:
+            AuscultError: E_SETTING.
+        """
+        backbone, frames = self.classifier.backbone, self.recipe.input.frames
+        if not backbone.any_length:
+            reason = f"the backbone {type(backbone).__name__} knows one length only"
+        elif frames is not None:
+            reason = f"its input is stretched to {frames} frames, which would squeeze a long recording in time"
+        else:
+            return
+        raise AuscultError("E_SETTING", f"{self.file} cannot take a whole recording: {reason}. Predict by cycles.")
+
+    def _prediction(
+        self,
+        path: str | Path,
+        recording: io.Recording,
+        found: Sequence[Interval],
+        source: Source,
+        p: NDArray[np.float32],
+        notes: tuple[str, ...],
+    ) -> Prediction:
         return Prediction(
             recording=printable(os.fspath(path)),
             cycles=tuple(self._cycle(times, row) for times, row in zip(found, p, strict=True)),
             cycles_from=source,
             classes=self.classes,
-            duration_s=round(duration_s, 4),
+            duration_s=round(recording.length_s, 4),
             native_rate_hz=recording.native_rate,
             notes=notes,
         )
 
     def probabilities(self, faded: NDArray[np.float32], cycles: Sequence[Interval]) -> NDArray[np.float32]:
         """Class probabilities of cycles of a recording whose ends are faded. Shape: (N, K)."""
-        found = [np.zeros((0, len(self.classes)), np.float32)]
-        for first in range(0, len(cycles), BATCH):
-            cut = np.stack([self.clip.cut(faded, *times) for times in cycles[first : first + BATCH]])
-            stored = self.clip.fbank(torch.from_numpy(cut)).numpy().astype(DTYPE)
-            with torch.inference_mode():
-                logits = self.classifier(torch.from_numpy(stored).float().to(self.device))
-            found.append(torch.softmax(logits.float(), dim=-1).cpu().numpy())
-        return np.concatenate(found)
+        p = np.zeros((len(cycles), len(self.classes)), np.float32)
+        for bucket in self.clip.by_bucket(cycles):
+            for some in (bucket[first : first + BATCH] for first in range(0, len(bucket), BATCH)):
+                p[some] = self.classify(cycle_features(faded, [cycles[i] for i in some], self.clip))
+        return p
+
+    def classify(self, stored: NDArray[np.float16]) -> NDArray[np.float32]:
+        """Class probabilities of filterbanks (B, T, F) as the feature store holds them. Shape: (B, K)."""
+        low = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
+            logits = self.classifier(torch.from_numpy(stored).to(self.device).float())
+            return torch.softmax(logits.float(), dim=-1).cpu().numpy()
 
     def _cycle(self, times: Interval, p: NDArray[np.float32]) -> PredictedCycle:
         named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
@@ -184,22 +240,31 @@ class Model:
         return PredictedCycle(start_s=start_s, end_s=end_s, label=self.classes[int(p.argmax())], probabilities=named)
 
 
-def load(run_or_weights: str | Path, *, selection: str | None = None, device: str | None = None) -> Model:
+def load(
+    run_or_weights: str | Path,
+    *,
+    selection: str | None = None,
+    device: str | None = None,
+    precision: Precision = "fp32",
+) -> Model:
     """The model of a run folder or of a weights file.
 
     Args:
         selection: ``last``, ``validation`` or ``best_on_test``; None takes the recipe's own.
         device: torch's name of one; None takes the GPU where there is one.
+        precision: of products and convolutions; see `Model`.
 
     Raises:
         AuscultError: E_RUN when there is no run, or its weights are missing or damaged.
     """
     source = Path(run_or_weights)
     classifier, weights = load_model(source, selection)
-    return Model(classifier, weights, weights_file(source, selection), device or default_device())
+    return Model(classifier, weights, weights_file(source, selection), device or default_device(), precision)
 
 
-def predict(run_or_weights: str | Path, path: str | Path, cycles: Sequence[Interval] | None = None) -> Prediction:
+def predict(
+    run_or_weights: str | Path, path: str | Path, cycles: Sequence[Interval] | Literal["whole"] | None = None
+) -> Prediction:
     """`load` and `Model.predict` in one; for more than one recording, load once."""
     return load(run_or_weights).predict(path, cycles)
 
@@ -258,6 +323,24 @@ def check_end(cycles: Sequence[Interval], duration_s: float) -> None:
                 f"the cycle from {start_s:g} s ends at {end_s:g} s, the audio at {duration_s:.3f} s; the audio is cut "
                 "short or the annotation belongs to another recording.",
             )
+
+
+def check_whole(duration_s: float) -> None:
+    """Refuses recordings that one pass cannot take.
+
+    Raises:
+        AuscultError: E_TOO_SHORT under 1 s, E_FORMAT over an hour.
+    """
+    if duration_s < MIN_WINDOW_S:
+        raise AuscultError(
+            "E_TOO_SHORT", f"the recording lasts {duration_s:.2f} s; in one pass {MIN_WINDOW_S:g} s are needed."
+        )
+    if duration_s > MAX_WHOLE_S:
+        raise AuscultError(
+            "E_FORMAT",
+            f"the recording lasts {duration_s:.0f} s; one pass takes {MAX_WHOLE_S:g} s at most, its memory grows with "
+            "the length. Cut it into shorter files, or predict by cycles or windows.",
+        )
 
 
 class _Callable(ModuleType):

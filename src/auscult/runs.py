@@ -192,6 +192,7 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "matmul": torch.get_float32_matmul_precision(),
         "gpu": torch.cuda.get_device_name() if cuda else None,
         "versions": {n: metadata.version(n) for n in names if _installed(n)},
         "command": " ".join(sys.argv),

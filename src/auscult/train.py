@@ -13,18 +13,18 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .config import to_dict
-from .data.loader import eval_loader, train_loader
+from .data.loader import train_loader
 from .data.material import Material, material
 from .errors import AuscultError
 from .evaluate import probabilities, task_scores
 from .metrics import Scores
+from .models.pretrained import locate, start_from
 from .models.weights import Weights, save_weights
 from .objectives import Objective
+from .optim import moving_average
 from .progress import say, track
 from .recipes import Recipe
 from .runs import Run, environment, load_state, save_state, write_json
-
-EVAL_BATCH = 64
 
 
 class Step(nn.Module):
@@ -67,6 +67,8 @@ def train(
     run = Run(out)
     asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
     check_folder(run, asked, resume)
+    if recipe.weights is not None and not run.checkpoint.exists():
+        locate(recipe.weights)  # fetched, or missed, before any time is spent
     stuff = material(
         dataset, data, recipe.clip, recipe.split, recipe.validation, recipe.validation_seed, partial=partial
     )
@@ -110,12 +112,18 @@ class Trainer:
             raise AuscultError("E_SETTING", "training over several processes is not built yet; start one process.")
         torch.manual_seed(seed)
         self.model = recipe.build_model(len(stuff.corpus.classes))
+        if recipe.weights is not None and not run.checkpoint.exists():
+            self.start(recipe.weights)
+        if recipe.compile != "none":
+            self.model.backbone.compile_encode(recipe.compile)
         objective = recipe.objective.build(self.model.backbone.features, stuff.counts("train"))
         self.step = self.accelerator.prepare(Step(self.model, objective))
         self.optimizer = recipe.optimizer.build(self.step)
         self.tops = [group["lr"] for group in self.optimizer.param_groups]
         cycles = stuff.dataset("train")
-        self.loader, self.order = train_loader(cycles, recipe.batch_size, recipe.sampler, recipe.drop_last, seed)
+        self.loader, self.order = train_loader(
+            cycles, recipe.batch_size, recipe.sampler, recipe.drop_last, seed, self.accelerator.device
+        )
         self.epoch = 0  # whole epochs done
         self.best = -math.inf
         self.improved = False
@@ -130,7 +138,8 @@ class Trainer:
             self.epoch += 1
             record = {"epoch": self.epoch, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses}
             record |= self.select()
-            self.run.log(record | {"seconds": round(time.perf_counter() - started, 2)})
+            spent = {"seconds": round(time.perf_counter() - started, 2), "wait_s": round(self.loader.waited_s, 3)}
+            self.run.log(record | spent)
             self.checkpoint()
             say(self.line(record, time.perf_counter() - started))
 
@@ -142,7 +151,7 @@ class Trainer:
         steps, sums = len(self.loader), dict[str, Tensor]()
         for number, batch in enumerate(track(self.loader, f"epoch {self.epoch + 1}/{self.recipe.epochs}")):
             self.set_rate(number, steps)
-            for name, loss in self.minimise(batch.to(self.accelerator.device)).items():
+            for name, loss in self.minimise(batch).items():
                 sums[name] = sums.get(name, torch.zeros_like(loss)) + loss  # on the device: nobody waits for a number
         return self.finite({name: float(total) / steps for name, total in sums.items()})
 
@@ -161,7 +170,8 @@ class Trainer:
                 nn.utils.clip_grad_norm_(self.step.parameters(), self.recipe.clip_grad)
             return total
 
-        self.optimizer.step(closure)  # type: ignore[arg-type]  # torch asks for a float and takes a tensor
+        with moving_average(self.step, self.recipe.moving_average):
+            self.optimizer.step(closure)  # type: ignore[arg-type]  # torch asks for a float and takes a tensor
         # ---------------------------------------------------------------- end of the step
         return {name: loss.detach() for name, loss in losses.items()}
 
@@ -215,7 +225,7 @@ class Trainer:
     def scores(self, part: str) -> dict[str, Any]:
         """Scores of every task on a part, with the weights of this moment."""
         dataset = self.stuff.dataset(part)
-        p = probabilities(self.model, eval_loader(dataset, EVAL_BATCH), self.accelerator.device)
+        p = probabilities(self.model, dataset, self.accelerator.device)
         made: list[Scores] = task_scores(dataset.label.numpy(), p, self.stuff.corpus)
         return {s.task: asdict(s) for s in made}
 
@@ -244,6 +254,11 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
         save_state(self.run.checkpoint, state)
+
+    def start(self, weights: str) -> None:
+        """Fills the backbone with the weights that the recipe starts from; start.json keeps what was matched."""
+        report = start_from(self.model.backbone, weights, allow_partial=self.recipe.partial_weights)
+        write_json(self.run.folder / "start.json", report.to_dict())
 
     def restore(self) -> None:
         """Goes back to the last whole epoch."""

@@ -10,10 +10,12 @@ from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import printable
 from ..errors import AuscultError
 from ..version import __version__
+from .bench import bench
 from .data import download, list_, prepare
 from .evaluation import evaluate
 from .prediction import predict
 from .training import demo, train
+from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 EXTRAS = ("accelerate", "matplotlib")
@@ -32,6 +34,9 @@ app = App(
 COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, predict, list_)
 for place, command in enumerate(COMMANDS):
     app.command(command, name=command.__name__.rstrip("_"), sort_key=place)
+for place, group in enumerate((weights, bench), len(COMMANDS)):
+    group.sort_key = place
+    app.command(group)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

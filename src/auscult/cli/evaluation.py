@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from .process import keep_freed_memory
+from .process import prepare_process
 
 
 def evaluate(
@@ -34,7 +34,7 @@ def evaluate(
     from ..progress import say
     from ..runs import Run
 
-    keep_freed_memory()
+    prepare_process()
     source = Run(run)
     stuff, weights, evaluations = score(source, data=data, selection=selection, split=split, device=default_device())
     results = collect(source, stuff, weights, evaluations)

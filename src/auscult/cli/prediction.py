@@ -13,6 +13,7 @@ from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import csv_text, printable
 from ..errors import AuscultError
 from .inputs import check_out, expand
+from .process import prepare_process
 
 if TYPE_CHECKING:
     from ..predict import Model, Prediction
@@ -47,7 +48,9 @@ def predict(
     out: Path = Path("results"),
     format: Literal["csv", "json"] = "csv",
     annotations: Path | None = None,
+    whole: Annotated[bool, FLAG] = False,
     selection: Literal["last", "validation", "best_on_test"] | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
     overwrite: Annotated[bool, FLAG] = False,
 ) -> int:
     """Classifies recordings, breath by breath. Research use only, not a medical device.
@@ -62,29 +65,38 @@ def predict(
         out: the results folder; never beside the recordings.
         format: json prints the predictions as JSON on stdout; csv prints a table.
         annotations: folder of annotation files, instead of those beside the recordings.
+        whole: one result a recording: all of it through the network in one pass, 1 s to 1 h, whatever is annotated.
         selection: which epoch's weights; the recipe's own choice without it.
+        precision: bf16 is quicker where the processor has it; probabilities then differ in the second or third digit.
         overwrite: replace results that are in the folder.
     """
     if not paths:
         raise AuscultError("E_SETTING", "no recording given; name audio files or folders after the run.")
     if annotations is not None and not annotations.is_dir():
         raise AuscultError("E_SETTING", f"--annotations {annotations} is not a folder.")
+    if annotations is not None and whole:
+        raise AuscultError("E_SETTING", "--whole looks at no annotation; leave out --annotations, or --whole.")
     from ..predict import load
     from ..progress import say
 
     files, missing = expand(paths)
     check_out(out, files, overwrite)
-    model = load(run, selection=selection)
+    prepare_process()
+    model = load(run, selection=selection, precision=precision)
+    if whole:
+        model.check_any_length()
     say(RESEARCH_ONLY)
     results = Results(errors=missing)
     options: dict[str, Any] = {
         "run": str(run),
+        "precision": precision,
         "paths": [printable(str(p)) for p in paths],
         "annotations": str(annotations) if annotations else None,
+        "whole": whole,
     }
     started, state = time.perf_counter(), "stopped"
     try:
-        classify(model, files, annotations, results)
+        classify(model, files, annotations, whole, results)
         state = "finished"
     finally:  # what is done is not lost when a long job is stopped
         options |= {"state": state, "seconds": round(time.perf_counter() - started, 1)}
@@ -93,13 +105,14 @@ def predict(
     return results.exit_code
 
 
-def classify(model: "Model", files: Iterable[Path], annotations: Path | None, results: Results) -> None:
+def classify(model: "Model", files: Iterable[Path], annotations: Path | None, whole: bool, results: Results) -> None:
     """Fills `results`, one file after another."""
     from ..progress import track
 
     for file in track(list(files), "recordings"):
         try:
-            results.predictions.append(model.predict(file, annotations=annotations))
+            cycles: Literal["whole"] | None = "whole" if whole else None
+            results.predictions.append(model.predict(file, cycles=cycles, annotations=annotations))
         except AuscultError as error:
             results.errors.append((printable(str(file)), error.code, printable(error.message)))
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..errors import AuscultError
-from .process import keep_freed_memory
+from .process import prepare_process
 
 FLAG = Parameter(negative="", show_default=False)
 
@@ -23,7 +23,7 @@ def demo(*, out: Path = Path("demo"), seed: int = 0) -> int:
     """
     from ..demo import demo as show
 
-    keep_freed_memory()
+    prepare_process()
     show(out, seed)
     return 0
 
@@ -59,7 +59,7 @@ def train(
     from ..recipes import recipe as recipe_named
     from ..train import train as fit
 
-    keep_freed_memory()
+    prepare_process()
     settings = override(recipe_named(recipe), set_)
     folder = out or fresh(Path("runs"), f"{date.today()}-{recipe}-{dataset}-s{seed}")
     try:

@@ -2,8 +2,9 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import platformdirs
 import torch
 from numpy.typing import NDArray
 
-from ..config import fingerprint
+from ..config import fingerprint, to_dict
 from ..errors import AuscultError
 from ..runs import read_json, replacing, write_json
 from ..signal import io
@@ -28,17 +29,50 @@ DTYPE = np.float16  # log-mel values lie within +-16: a step of at most 0.008, a
 class Features:
     """Log-mel filterbanks of all cycles of a corpus.
 
+    The frames of one cycle lie behind those of the one before, so cycles of different length waste nothing.
+
     Args:
-        fbank: (N, T, F), one row a cycle, memory-mapped; rows of cycles that failed are zero.
+        fbank: (frames in all, F), memory-mapped; the frames of cycles that failed are zero.
+        frames: (N,) frames of each cycle.
         usable: (N,) False where the recording could not be used.
         problems: one a recording that could not be used.
         file: where the array lies.
     """
 
     fbank: NDArray[np.float16]
+    frames: NDArray[np.int64]
     usable: NDArray[np.bool_]
     problems: tuple[Problem, ...]
     file: Path
+
+    @cached_property
+    def ends(self) -> NDArray[np.int64]:
+        """(N,) where the frames of each cycle end in `fbank`."""
+        return self.frames.cumsum()
+
+    def row(self, row: int) -> NDArray[np.float16]:
+        """The filterbank of one cycle, a view of the memory map. Shape: (T, F)."""
+        return self.fbank[self.ends[row] - self.frames[row] : self.ends[row]]
+
+    def read(self, rows: Sequence[int], *, pinned: bool = False) -> torch.Tensor:
+        """A copy of the filterbanks of some cycles, float16 as stored. Shape: (B, T, F).
+
+        Args:
+            pinned: in page-locked memory, from which a GPU copies while the CPU goes on.
+
+        Raises:
+            ValueError: the cycles are not of one length.
+        """
+        lengths = set(self.frames[list(rows)].tolist())
+        if len(lengths) != 1:
+            raise ValueError(
+                f"cycles of {sorted(lengths)} frames cannot share a batch; cycles of one length are needed"
+            )
+        made = torch.empty(len(rows), lengths.pop(), self.fbank.shape[1], dtype=torch.float16, pin_memory=pinned)
+        array = made.numpy()
+        for position, row in enumerate(rows):
+            array[position] = self.row(row)
+        return made
 
 
 def cache_folder() -> Path:
@@ -50,7 +84,7 @@ def key(corpus: Corpus, clip: Clip) -> str:
     """The fingerprint: settings, every cycle's place, and name, size and time of every audio file."""
     files = {stem: _stamp(path) for stem, path in sorted(corpus.audio.items())}
     cycles = [[c.recording, c.start_s, c.end_s] for c in corpus.cycles]
-    made_by = {"front_end": FRONT_END, "dtype": np.dtype(DTYPE).name, "clip": {"kind": "clip", **asdict(clip)}}
+    made_by = {"front_end": FRONT_END, "dtype": np.dtype(DTYPE).name, "clip": to_dict(clip)}
     return fingerprint({**made_by, "files": files, "cycles": cycles}, length=20)
 
 
@@ -79,21 +113,34 @@ def features(corpus: Corpus, clip: Clip, progress: Callable[[int, int], None] | 
     usable = np.ones(len(corpus.cycles), dtype=bool)
     usable[facts["unusable"]] = False
     problems = tuple(Problem(**p) for p in facts["problems"])
-    return Features(fbank=np.load(file, mmap_mode="r"), usable=usable, problems=problems, file=file)
+    fbank = np.load(file, mmap_mode="r").reshape(-1, clip.n_mels)  # a view: stores of one length have three axes
+    return Features(fbank=fbank, frames=frames(corpus, clip), usable=usable, problems=problems, file=file)
+
+
+def frames(corpus: Corpus, clip: Clip) -> NDArray[np.int64]:
+    """Frames of each cycle's filterbank, from the annotated times alone. Shape: (N,)."""
+    if not clip.buckets_s:
+        return np.full(len(corpus.cycles), clip.frames, np.int64)
+    buckets = [clip.bucket(c.start_s, c.end_s) for c in corpus.cycles]
+    return np.array([clip.frames_of(samples) for samples in buckets], np.int64)
 
 
 def _make(
     corpus: Corpus, clip: Clip, file: Path, record: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
-    shape = (len(corpus.cycles), clip.frames, clip.n_mels)
+    ends = frames(corpus, clip).cumsum()
+    one_length = (len(ends), clip.frames)  # stores of one length keep three axes: earlier versions share them
+    shape = (*((int(ends[-1]),) if clip.buckets_s else one_length), clip.n_mels)
     problems: list[Problem] = []
     unusable: list[int] = []
     by_recording = _by_recording(corpus)
-    with replacing(file) as temporary, _open_array(temporary, shape) as array:
+    with replacing(file) as temporary, _open_array(temporary, shape) as whole:
+        array = whole.reshape(-1, clip.n_mels)  # a view
         for done, (stem, rows) in enumerate(by_recording):
             cycles = [corpus.cycles[row] for row in rows]
             try:
-                array[rows] = recording_features(corpus.audio[stem], cycles, clip)
+                for row, fbank in zip(rows, recording_features(corpus.audio[stem], cycles, clip), strict=True):
+                    array[ends[row] - len(fbank) : ends[row]] = fbank
             except AuscultError as error:
                 problems.append(Problem(path=str(corpus.audio[stem]), code=error.code, message=error.message))
                 unusable.extend(rows)
@@ -102,7 +149,7 @@ def _make(
         if len(unusable) == len(corpus.cycles):
             first = f" The first problem: {problems[0].message}" if problems else ""
             raise AuscultError("E_DATA", f"no recording of {corpus.name} can be used.{first}")
-    write_json(record, {"unusable": unusable, "problems": [asdict(p) for p in problems], "clip": asdict(clip)})
+    write_json(record, {"unusable": unusable, "problems": [asdict(p) for p in problems], "clip": to_dict(clip)})
 
 
 def _by_recording(corpus: Corpus) -> list[tuple[str, list[int]]]:
@@ -117,8 +164,22 @@ def _open_array(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.float
     array.flush()
 
 
-def recording_features(path: Path, cycles: list[Cycle], clip: Clip) -> NDArray[np.float16]:
-    """Decodes one recording and gives the filterbanks of its cycles. Shape: (N, T, F)."""
+def recording_features(path: Path, cycles: list[Cycle], clip: Clip) -> list[NDArray[np.float16]]:
+    """Decodes one recording and gives the filterbank of each of its cycles. Shape: (T, F) each."""
     waveform = clip.fade_recording(io.load(path, clip.sample_rate).waveform)
-    cut = np.stack([clip.cut(waveform, c.start_s, c.end_s) for c in cycles])
+    times = [(c.start_s, c.end_s) for c in cycles]
+    found = dict[int, NDArray[np.float16]]()
+    for positions in clip.by_bucket(times):
+        found |= zip(positions, cycle_features(waveform, [times[i] for i in positions], clip), strict=True)
+    return [found[i] for i in range(len(cycles))]
+
+
+def cycle_features(faded: NDArray[np.float32], times: Sequence[tuple[float, float]], clip: Clip) -> NDArray[np.float16]:
+    """The filterbanks of cycles of one bucket, as stored. Shape: (N, T, F).
+
+    Args:
+        faded: the recording, after `Clip.fade_recording`.
+        times: (start_s, end_s) of each cycle.
+    """
+    cut = np.stack([clip.cut(faded, *interval) for interval in times])
     return clip.fbank(torch.from_numpy(cut)).numpy().astype(DTYPE)

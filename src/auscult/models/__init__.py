@@ -3,6 +3,7 @@
 from .classifier import Classifier
 from .dass import Dass
 from .heads import LinearHead
+from .smoothing import Smoothing
 from .spec import Backbone, BackboneSpec, HeadSpec, parameter_count
 
 BACKBONES: dict[str, type[BackboneSpec]] = {"dass": Dass}
@@ -17,5 +18,6 @@ __all__ = [
     "Dass",
     "HeadSpec",
     "LinearHead",
+    "Smoothing",
     "parameter_count",
 ]

@@ -8,17 +8,20 @@ Source: Bhati et al. 2024, "DASS: Distilled Audio State Space Models"; Liu et al
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from ..config import spec
+from ..compute import linear_add, linear_gelu
+from ..config import ADDED, spec
 from ..errors import unknown
-from .scan import ss2d
+from .scan import choose, ss2d
+from .smoothing import Smoothing, install
 from .spec import Backbone, BackboneSpec, DropPath
 
 STATE = 1  # d_state N: one state per channel, so the scan is a first-order recurrence
@@ -59,10 +62,15 @@ class Dass(BackboneSpec):
     Args:
         size: nano (about 1 M parameters), small (29.5 M) or medium (48.2 M, the one Lung-SRAD uses).
         drop_path: rate of the last block; None takes the size's own (small 0.2, medium 0.3).
+        checkpoint: while training keep only what goes into each block and compute its inside again for the gradients:
+            about a third more time for a fraction of the memory (docs/performance.md).
+        smoothing: spectral-aware regularisation inside chosen blocks (Lung-SRAD); None for none.
     """
 
     size: str = "small"
     drop_path: float | None = None
+    checkpoint: bool = field(default=False, metadata=ADDED)
+    smoothing: Smoothing | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
@@ -72,9 +80,11 @@ class Dass(BackboneSpec):
         """The module; with `classes` it carries the published linear head and gives logits instead of features."""
         size = SIZES[self.size]
         rate = size.drop_path if self.drop_path is None else self.drop_path
-        model = DASS(size.dims, size.depths, rate, classes)
+        model = DASS(size.dims, size.depths, rate, classes, self.checkpoint)
         if size.start == "fan_in":
             model.apply(start_by_fan_in)
+        if self.smoothing is not None:
+            install(model, self.smoothing)
         return model
 
 
@@ -86,12 +96,18 @@ class DASS(Backbone):
         depths: blocks of the four stages.
         drop_path: rate of the last block; block j of n has rate * j / (n - 1).
         classes: K, or None for features of length dims[-1].
+        checkpoint: see `Dass`.
 
     Shape: (B, 1, F, T) -> (B, D), or (B, K) with `classes`. Any F and T from 1; no position embedding.
     """
 
     def __init__(
-        self, dims: tuple[int, ...], depths: tuple[int, ...], drop_path: float, classes: int | None = None
+        self,
+        dims: tuple[int, ...],
+        depths: tuple[int, ...],
+        drop_path: float,
+        classes: int | None = None,
+        checkpoint: bool = False,
     ) -> None:
         super().__init__()
         self.features = dims[-1]
@@ -101,7 +117,7 @@ class DASS(Backbone):
         self.layers = nn.ModuleList()
         for i, (dim, depth) in enumerate(zip(dims, depths, strict=True)):
             after = dims[i + 1] if i + 1 < len(dims) else None
-            self.layers.append(Stage(dim, [rates.pop(0) for _ in range(depth)], after))
+            self.layers.append(Stage(dim, [rates.pop(0) for _ in range(depth)], after, checkpoint))
         self.classifier = nn.ModuleDict({"norm": nn.LayerNorm(dims[-1])})
         if classes is not None:
             self.classifier["head"] = nn.Linear(dims[-1], classes)
@@ -119,7 +135,11 @@ class DASS(Backbone):
 
 
 class Conv(nn.Conv2d):
-    """A convolution on maps (B, H, W, C); the permuted views cost nothing, memory stays channels-last."""
+    """A convolution on maps (B, H, W, C); the permuted views cost nothing, memory stays channels-last, weights too."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.conv2d(
@@ -150,19 +170,25 @@ def stem(dim: int) -> nn.Sequential:
 class Stage(nn.Module):
     """Blocks at one resolution, then (but for the last stage) a halving to the next stage's channels."""
 
-    def __init__(self, dim: int, rates: list[float], after: int | None) -> None:
+    def __init__(self, dim: int, rates: list[float], after: int | None, checkpoint: bool = False) -> None:
         super().__init__()
+        self.checkpoint = checkpoint
         self.blocks = nn.Sequential(*(VSSBlock(dim, rate) for rate in rates))
         self.downsample: nn.Module = nn.Identity()
         if after is not None:
             self.downsample = nn.Sequential(nn.Identity(), halve(dim, after), nn.Identity(), nn.LayerNorm(after))
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H2 W2 C2"]:
-        return self.downsample(self.blocks(x))
+        again = self.checkpoint and self.training and torch.is_grad_enabled()
+        if again:
+            choose(x)  # the scan checks itself when first asked for: not within a block, which must repeat itself
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
+        return self.downsample(x)
 
 
 class VSSBlock(nn.Module):
-    """x + SS2D(LN(x)), then x + MLP(LN(x))."""
+    """x + SS2D(LN(x)), then x + MLP(LN(x)). The empty slots here and in `SS2D` are places for smoothing."""
 
     def __init__(self, dim: int, drop_path: float) -> None:
         super().__init__()
@@ -171,10 +197,16 @@ class VSSBlock(nn.Module):
         self.drop_path = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = MLP(dim)
+        self.block_output = nn.Identity()
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        x = x + self.drop_path(self.op(self.norm(x)))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
+        if self.training:
+            x = x + self.drop_path(self.op(self.norm(x)))
+            x = x + self.drop_path(self.mlp(self.norm2(x)))
+        else:  # the sums in the products' last step
+            x = self.op(self.norm(x), x)
+            x = self.mlp(self.norm2(x), x)
+        return self.block_output(x)
 
 
 class MLP(nn.Module):
@@ -185,8 +217,14 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(dim, MLP_RATIO * dim)
         self.fc2 = nn.Linear(MLP_RATIO * dim, dim)
 
-    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
-        return self.fc2(F.gelu(self.fc1(x)))
+    def forward(
+        self, x: Float[Tensor, "B H W C"], residual: Float[Tensor, "B H W C"] | None = None
+    ) -> Float[Tensor, "B H W C"]:
+        """The branch, or `residual` plus the branch."""
+        x = linear_gelu(self.fc1, x)
+        if residual is None:
+            return self.fc2(x)
+        return linear_add(self.fc2, x, residual)
 
 
 class SS2D(nn.Module):
@@ -210,6 +248,9 @@ class SS2D(nn.Module):
         self.in_proj = nn.Linear(dim, dim, bias=False)
         self.conv2d = Conv(dim, dim, kernel_size=3, padding=1, groups=dim, bias=False)
         self.out_proj = nn.Linear(dim, dim, bias=False)
+        self.merged = nn.Identity()
+        self.after_out_norm = nn.Identity()
+        self.op_output = nn.Identity()
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -224,9 +265,13 @@ class SS2D(nn.Module):
         nn.init.zeros_(self.A_logs)
         nn.init.ones_(self.Ds)
 
-    def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+    def forward(
+        self, x: Float[Tensor, "B H W C"], residual: Float[Tensor, "B H W C"] | None = None
+    ) -> Float[Tensor, "B H W C"]:
+        """The branch, or `residual` plus the branch."""
         dim = x.shape[-1]
-        u = F.silu(self.conv2d(self.in_proj(x)))
+        u = self.conv2d(self.in_proj(x))
+        u = F.silu(u, inplace=not torch.is_grad_enabled())
         dbc = F.linear(u, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))
         y = ss2d(
             u,
@@ -236,7 +281,11 @@ class SS2D(nn.Module):
             -torch.exp(self.A_logs.float()).view(DIRECTIONS, dim),
             self.Ds.view(DIRECTIONS, dim),
         )
-        return self.out_proj(self.out_norm(y))
+        y = self.after_out_norm(self.out_norm(self.merged(y)))
+        if residual is not None and type(self.op_output) is nn.Identity:
+            return linear_add(self.out_proj, y, residual)
+        y = self.op_output(self.out_proj(y))
+        return y if residual is None else residual + y
 
 
 def initialise(module: nn.Module) -> None:

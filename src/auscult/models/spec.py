@@ -24,9 +24,11 @@ class Backbone(nn.Module):
 
     Attributes:
         features: D, the length of the vector that `encode` gives for a clip.
+        any_length: it takes any T. False where the network is tied to one length, for instance by a table of positions.
     """
 
     features: int
+    any_length: bool = True
 
     def patchify(self, x: Float[Tensor, "B 1 F T"]) -> Float[Tensor, "B C H W"]:
         """Spectrogram to a grid of patch embeddings: H along frequency, W along time."""
@@ -38,6 +40,10 @@ class Backbone(nn.Module):
 
     def forward(self, x: Float[Tensor, "B 1 F T"]) -> Float[Tensor, "B D"]:
         return self.encode(self.patchify(x))
+
+    def compile_encode(self, backend: str) -> None:
+        """From now on `encode`, also when a method calls it by itself, runs through torch.compile."""
+        self.encode = torch.compile(self.encode, backend=backend)  # type: ignore[method-assign]
 
 
 def parameter_count(module: nn.Module) -> int:

@@ -1,8 +1,9 @@
 """Floor 2: what is minimised. A method is one file here and one line in `OBJECTIVES`."""
 
 from .cross_entropy import CrossEntropy
+from .patch_mix import PatchMix
 from .spec import Objective, ObjectiveSpec
 
-OBJECTIVES: dict[str, type[ObjectiveSpec]] = {"cross_entropy": CrossEntropy}
+OBJECTIVES: dict[str, type[ObjectiveSpec]] = {"cross_entropy": CrossEntropy, "patch_mix": PatchMix}
 
-__all__ = ["OBJECTIVES", "CrossEntropy", "Objective", "ObjectiveSpec"]
+__all__ = ["OBJECTIVES", "CrossEntropy", "Objective", "ObjectiveSpec", "PatchMix"]

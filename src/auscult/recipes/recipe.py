@@ -1,10 +1,12 @@
 """The recipe: one frozen dataclass holds everything that decides what a run learns."""
 
+from dataclasses import field
 from typing import Literal
 
 from torch import nn
 
-from ..config import spec
+from ..config import ADDED, spec
+from ..errors import AuscultError
 from ..models import BackboneSpec, Classifier, Dass, HeadSpec, LinearHead
 from ..objectives import CrossEntropy, ObjectiveSpec
 from ..optim import AdamW, Cosine, OptimizerSpec
@@ -22,22 +24,31 @@ class Recipe:
         name: the recipe's name in `RECIPES`.
         clip: waveform to stored fbank; its fingerprint names the feature store.
         input: stored fbank to network input.
+        weights: what the backbone starts from: a name of `auscult weights list`, or a checkpoint file. None: random.
+        partial_weights: take `weights` that fill less than 95 % of the backbone.
         sampler: ``shuffle`` sees each cycle once an epoch; ``balanced`` draws N cycles with weight 1/n_class.
         drop_last: leave out the last short batch of an epoch, as the lineage does.
         precision: ``bf16`` autocasts forward and loss; the scan's state stays in fp32. No loss scaler either way.
         clip_grad: largest gradient norm; None leaves it alone.
+        moving_average: share of the weights from before a step that is mixed back in after it (Patch-Mix CL and its
+            descendants: 0.5, which halves every step); 0 leaves the step alone.
         split: ``official``, ``clean`` (shared patients dropped from test) or ``strict`` (moved).
         validation: fraction of the training cycles, whole patients, kept for choosing the epoch.
         validation_seed: which patients those are; kept apart from the run's seed, so that seeds differ in nothing else.
         selection: which epoch is the model. ``validation`` is the honest one; ``best_on_test`` exists only to reproduce
             the literature, costs an evaluation an epoch, and is labelled wherever its number appears.
         selection_task: the task whose Score chooses, by name; None takes the data set's main task.
+        compile: run the backbone's `encode` through torch.compile with this backend while training. ``inductor`` needs
+            a C++ compiler on a processor, and gains nothing there (docs/performance.md); ``aot_eager`` is for finding
+            faults.
     """
 
     name: str
     clip: Clip = Clip()
     input: Input = Input()
     backbone: BackboneSpec = Dass()
+    weights: str | None = field(default=None, metadata=ADDED)
+    partial_weights: bool = field(default=False, metadata=ADDED)
     head: HeadSpec = LinearHead()
     objective: ObjectiveSpec = CrossEntropy()
     optimizer: OptimizerSpec = AdamW()
@@ -53,17 +64,30 @@ class Recipe:
     validation_seed: int = 0
     selection: Selection = "validation"
     selection_task: str | None = None
+    moving_average: float = field(default=0.0, metadata=ADDED)
+    compile: Literal["none", "inductor", "aot_eager"] = field(default="none", metadata=ADDED)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1")
+        if not 0 <= self.moving_average < 1:
+            raise ValueError(f"moving_average={self.moving_average}; a share in [0, 1) is needed")
         if not 0 <= self.validation < 1:
             raise ValueError(f"validation={self.validation}; a fraction of the training cycles in [0, 1) is needed")
         if self.selection == "validation" and self.validation == 0:
             raise ValueError("selection=validation needs validation > 0; or set selection=last")
+        if self.clip.buckets_s and self.input.frames is not None:
+            raise ValueError(
+                f"input.frames={self.input.frames} would stretch each of clip.buckets_s by another factor; "
+                "set input.frames=none, or leave the buckets out"
+            )
 
     def build_model(self, classes: int) -> Classifier:
         """The untrained model for K = `classes`."""
         backbone = self.backbone.build()
+        if self.clip.buckets_s and not backbone.any_length:
+            raise AuscultError(
+                "E_SETTING", f"{type(backbone).__name__} takes clips of one length only; leave out clip.buckets_s."
+            )
         head: nn.Module = self.head.build(backbone.features, classes)
         return Classifier(self.input.build(self.clip.n_mels), backbone, head)

@@ -7,6 +7,7 @@ sample rate, natural log, no dither, only whole frames (Kaldi's snip_edges).
 Source: Gong et al., AST (2021), section 2.1; Kaldi's feature-window.cc and mel-computations.cc.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 FLOOR = float(np.finfo(np.float32).eps)  # 1.19e-7: the log of digital silence is -15.94
-CHUNK_SAMPLES = 2**18  # two clips of 8 s: the frames in work stay in the cache, and small whatever the batch
+CHUNK_SAMPLES = 2**18  # two clips of 8 s: the frames in work stay in the cache, and small whatever batch and length
 
 
 def frame_size(sample_rate: int) -> int:
@@ -58,8 +59,20 @@ def fbank(waveform: Float[Tensor, "B S"], sample_rate: int = 16000, n_mels: int 
     waveform = waveform if waveform.dtype == torch.float64 else waveform.float()
     with torch.autocast(waveform.device.type, enabled=False):
         limit = CHUNK_SAMPLES if waveform.device.type == "cpu" else 32 * CHUNK_SAMPLES
-        chunks = waveform.split(max(1, limit // samples))
-        return torch.cat([_fbank(chunk, sample_rate, n_mels) for chunk in chunks])
+        rows = [
+            torch.cat([_fbank(piece, sample_rate, n_mels) for piece in _pieces(some, sample_rate, limit)], dim=1)
+            for some in waveform.split(max(1, limit // samples))
+        ]
+        return torch.cat(rows)
+
+
+def _pieces(waveform: Tensor, sample_rate: int, limit: int) -> Iterator[Tensor]:
+    """Stretches of at most `limit` samples whose frames, one stretch after another, are those of the whole."""
+    size, hop = frame_size(sample_rate), frame_hop(sample_rate)
+    frames, at_once = frame_count(waveform.shape[1], sample_rate), max(1, frame_count(limit, sample_rate))
+    for first in range(0, frames, at_once):
+        last = min(first + at_once, frames) - 1
+        yield waveform[:, first * hop : last * hop + size]
 
 
 def _fbank(waveform: Tensor, sample_rate: int, n_mels: int) -> Tensor:

@@ -1,18 +1,26 @@
 """The selective scan in plain torch: many short chunks side by side, then the states carried from chunk to chunk.
 
 Exact at any step size: it only multiplies decays, each in (0, 1], and never divides by one. There is no loop that
-depends on values, so it exports, and it runs on every device in float32 and float64.
+depends on values, so it exports, and it runs on every device in float32 and float64. Along columns a chunk is a column,
+read where it lies; along rows it is a run of some 16 steps. The backward keeps the inputs only and computes the rest
+again, one direction at a time.
 """
 
+import math
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad, softplus
+from torch.nn.functional import pad
 
-CHUNK = 16  # steps; sequences up to this long are a plain loop
+from .reference import softplus
+
+LONGEST = 8  # chunks whose states are carried one by one; more are chunked again
+STEPS = 16  # about so many in a chunk along a row
 
 
 def scan(
@@ -25,91 +33,155 @@ def scan(
 ) -> Float[Tensor, "B H W D"]:
     """`ss2d` by chunks; the inside is float32 at least, the output has the type of `u`."""
     dtype = torch.promote_types(u.dtype, torch.float32)
-    u_, x, dt_weight, dt_bias, A, D_skip = (t.to(dtype) for t in (u, x, dt_weight, dt_bias, A, D_skip))
-    along = _rows_and_columns(u_, u_)
-    onward = _directions(along, _rows_and_columns(x[..., 0, :], x[..., 1, :]), dt_weight[:2], dt_bias[:2], A[:2], False)
-    back = _directions(along, _rows_and_columns(x[..., 2, :], x[..., 3, :]), dt_weight[2:], dt_bias[2:], A[2:], True)
-    by_row, by_column = (onward + back).unbind(1)
-    rows, columns = u.shape[1:3]
-    y = torch.addcmul(by_row.unflatten(1, (rows, columns)), u_, D_skip.sum(0))
-    return (y + by_column.unflatten(1, (columns, rows)).transpose(1, 2)).to(u.dtype)
-
-
-def _rows_and_columns(a: Float[Tensor, "B H W C"], b: Float[Tensor, "B H W C"]) -> Float[Tensor, "B 2 L C"]:
-    """The first map read along its rows, the second along its columns."""
-    return torch.stack((a.flatten(1, 2), b.transpose(1, 2).flatten(1, 2)), 1)
-
-
-def _directions(
-    u: Float[Tensor, "B 2 L D"],
-    x: Float[Tensor, "B 2 L R2"],
-    dt_weight: Float[Tensor, "2 R D"],
-    dt_bias: Float[Tensor, "2 D"],
-    A: Float[Tensor, "2 D"],
-    reverse: bool,
-) -> Float[Tensor, "B 2 L D"]:
-    """C h of two directions that run the same way."""
-    low, b, c = x.split((dt_weight.shape[1], 1, 1), -1)
-    delta = softplus(low @ dt_weight + dt_bias[:, None], threshold=100.0)  # float64 is still curved at torch's 20
-    decay, drive = torch.exp(delta * A[:, None]), delta * b * u
-    if torch.is_grad_enabled() and (decay.requires_grad or drive.requires_grad):
-        return c * _Scan.apply(decay, drive, reverse)
-    return c * linear_scan(decay, drive, reverse)
+    inputs = [t.to(dtype) for t in (u, x, dt_weight, dt_bias, A, D_skip)]
+    learns = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    y = _Scan.apply(*inputs) if learns and not torch.compiler.is_exporting() else _forward(*inputs)
+    return y.to(u.dtype)
 
 
 class _Scan(torch.autograd.Function):
-    """`linear_scan` with its own backward, which is the same scan run the other way."""
+    """`_forward` with a backward written by hand."""
 
     @staticmethod
-    def forward(ctx: Any, decay: Tensor, drive: Tensor, reverse: bool) -> Tensor:
-        h = linear_scan(decay, drive, reverse)
-        ctx.save_for_backward(decay, h)
-        ctx.reverse = reverse
-        return h
+    def forward(ctx: Any, *inputs: Tensor) -> Tensor:
+        ctx.save_for_backward(*inputs)
+        return _forward(*inputs)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, None]:
-        decay, h = ctx.saved_tensors
-        drive_grad = linear_scan(_shift(decay, not ctx.reverse), dh, not ctx.reverse)
-        return drive_grad * _shift(h, ctx.reverse), drive_grad, None
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, ...]:
+        return _backward(dy, *ctx.saved_tensors)
 
 
-def linear_scan(
-    decay: Float[Tensor, "*batch L D"], drive: Float[Tensor, "*batch L D"], reverse: bool = False
-) -> Float[Tensor, "*batch L D"]:
-    """`h[l] = decay[l] * h[l - 1] + drive[l]` from `h = 0`; from the other end with `reverse`.
+def _forward(u: Tensor, x: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D_skip: Tensor) -> Tensor:
+    y = u * D_skip.sum(0)
+    for k in range(4):
+        low, b, c = _parts(x, k, dt_weight)
+        delta = softplus(_z(low, dt_weight[k], dt_bias[k]))
+        decay = (delta * A[k]).exp_()
+        h = _states(decay, delta.mul_(u).mul_(b), k)
+        y = y.addcmul_(h, c)
+    return y
 
-    >>> linear_scan(torch.full((3, 1), 0.5), torch.ones(3, 1)).flatten()
+
+def _backward(
+    dy: Tensor, u: Tensor, x: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D_skip: Tensor
+) -> tuple[Tensor, ...]:
+    """The gradients of the six inputs. With g = dL/dh: g_l = C_l dy_l + decay_{l+1} g_{l+1}."""
+    du, dx = dy * D_skip.sum(0), torch.empty_like(x)
+    d_weight, d_bias, dA = torch.empty_like(dt_weight), torch.empty_like(dt_bias), torch.empty_like(A)
+    rank = dt_weight.shape[1]
+    for k in range(4):
+        low, b, c = _parts(x, k, dt_weight)
+        z = _z(low, dt_weight[k], dt_bias[k])
+        delta = softplus(z)
+        decay = (delta * A[k]).exp_()
+        drive = (delta * u).mul_(b)
+        g = _states(_next(decay, k), dy * c, k, backward=True)
+        h = _states(decay, drive.clone(), k)
+        dx[..., k, rank + 1] = torch.linalg.vecdot(dy, h)
+        kept = h.sub_(drive).mul_(g)  # g_l decay_l h_{l-1}, as decay_l h_{l-1} = h_l - drive_l
+        dA[k] = _sum(kept, delta)
+        g_delta = g * delta
+        dx[..., k, rank] = torch.linalg.vecdot(g_delta, u)
+        du.addcmul_(g_delta, b)
+        d_delta = kept.mul_(A[k]).add_(g.mul_(u).mul_(b))
+        dz = d_delta.mul_(z.sigmoid_())
+        d_bias[k] = dz.sum((0, 1, 2))
+        dx[..., k, :rank] = dz @ dt_weight[k].t()
+        d_weight[k] = low.flatten(0, -2).t() @ dz.flatten(0, -2)
+    d_skip = _sum(u, dy).repeat(4, 1)
+    return du, dx, d_weight, d_bias, dA, d_skip
+
+
+def _parts(x: Tensor, k: int, dt_weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The R inputs of the step size, B and C of one direction, each (B, H, W, .)."""
+    low, b, c = x[..., k, :].split((dt_weight.shape[1], 1, 1), -1)
+    return low, b, c
+
+
+def _z(low: Tensor, weight: Tensor, bias: Tensor) -> Float[Tensor, "B H W D"]:
+    """What the softplus makes into a step size."""
+    return (low @ weight).add_(bias)
+
+
+def _sum(a: Float[Tensor, "B H W D"], b: Float[Tensor, "B H W D"]) -> Float[Tensor, "D"]:
+    """The sum of a * b over all positions."""
+    return (a * b).sum((0, 1, 2))
+
+
+def _states(decay: Tensor, drive: Tensor, k: int, backward: bool = False) -> Float[Tensor, "B H W D"]:
+    """h of direction k, or what runs through it backward; both maps are used up."""
+    rows, columns = drive.shape[1:3]
+    reverse = (k >= 2) != backward
+    if k % 2:
+        return linear_scan_(decay.transpose(1, 2), drive.transpose(1, 2), reverse).transpose(1, 2)
+    length = rows * columns
+    steps = _chunk(int(length))
+    h = linear_scan_(_cut(decay.flatten(1, 2), steps), _cut(drive.flatten(1, 2), steps), reverse)
+    return h.flatten(1, 2)[:, :length].unflatten(1, (rows, columns))
+
+
+def _cut(t: Float[Tensor, "B L D"], steps: int) -> Float[Tensor, "B N S D"]:
+    """A sequence in chunks; zeros fill the last, which is harmless from either end."""
+    missing = -t.shape[1] % steps
+    return (pad(t, (0, 0, 0, missing)) if missing else t).unflatten(1, (-1, steps))
+
+
+def _chunk(length: int) -> int:
+    """Steps in a chunk along rows: near STEPS, and a divisor of the length where there is one.
+
+    >>> _chunk(6400), _chunk(97), _chunk(20)
+    (16, 16, 4)
+    """
+    wanted = min(STEPS, max(4, math.isqrt(length)))
+    divisors = [n for n in range(wanted // 2, 2 * wanted + 1) if n > 1 and length % n == 0]
+    return min(divisors, key=lambda n: (abs(n - wanted), n), default=STEPS)
+
+
+def _next(decay: Float[Tensor, "B H W D"], k: int) -> Float[Tensor, "B H W D"]:
+    """The decay of the step after, in direction k; the last step has none."""
+    walk = decay.transpose(1, 2) if k % 2 else decay
+    line = walk.flatten(1, 2)
+    after = pad(line[:, :-1], (0, 0, 1, 0)) if k >= 2 else pad(line[:, 1:], (0, 0, 0, 1))
+    after = after.unflatten(1, walk.shape[1:3])
+    return after.transpose(1, 2) if k % 2 else after
+
+
+def linear_scan_(
+    decay: Float[Tensor, "B N S D"], drive: Float[Tensor, "B N S D"], reverse: bool = False
+) -> Float[Tensor, "B N S D"]:
+    """`h[l] = decay[l] * h[l - 1] + drive[l]` from `h = 0`, over N chunks of S steps that follow one another.
+
+    From the other end with `reverse`. Works in place: `drive` becomes h, `decay` is used up.
+
+    >>> linear_scan_(torch.full((1, 1, 3, 1), 0.5), torch.ones(1, 1, 3, 1)).flatten()
     tensor([1.0000, 1.5000, 1.7500])
     """
-    length = drive.shape[-2]
-    if length <= CHUNK:
-        return torch.stack(_loop(decay.unbind(-2), drive.unbind(-2), reverse), -2)
-    missing = -length % CHUNK
-    if missing:
-        decay, drive = (pad(t, (0, 0, 0, missing)) for t in (decay, drive))
-    decay, drive = (t.unflatten(-2, (-1, CHUNK)) for t in (decay, drive))
-    own = torch.stack(_loop(decay.unbind(-2), drive.unbind(-2), reverse), -2)
-    kept = torch.stack(_loop(decay.unbind(-2), None, reverse), -2)
-    last = 0 if reverse else -1
-    entering = _shift(linear_scan(kept[..., last, :], own[..., last, :], reverse), reverse)
-    return torch.addcmul(own, kept, entering.unsqueeze(-2)).flatten(-3, -2)[..., :length, :]
+    chunks, steps = drive.shape[1:3]
+    order = range(steps)[:: -1 if reverse else 1]
+    h, kept = _each_step(drive), _each_step(decay)
+    for before, step in pairwise(order):
+        h[step].addcmul_(kept[step], h[before])
+        kept[step].mul_(kept[before])
+    if chunks == 1:
+        return drive
+    ends = _carry(kept[order[-1]], h[order[-1]], reverse)
+    if reverse:
+        drive[:, :-1].addcmul_(decay[:, :-1], ends[:, 1:].unsqueeze(2))
+    else:
+        drive[:, 1:].addcmul_(decay[:, 1:], ends[:, :-1].unsqueeze(2))
+    return drive
 
 
-def _loop(decay: tuple[Tensor, ...], drive: tuple[Tensor, ...] | None, reverse: bool) -> list[Tensor]:
-    """The recurrence step by step; without a drive, what each step leaves of the state before the first."""
-    h: list[Tensor] = []
-    for step in range(len(decay))[:: -1 if reverse else 1]:
-        if not h:
-            h.append(decay[step] if drive is None else drive[step])
-        elif drive is None:
-            h.append(decay[step] * h[-1])
-        else:
-            h.append(torch.addcmul(drive[step], decay[step], h[-1]))
-    return h[:: -1 if reverse else 1]
+def _carry(decay: Float[Tensor, "B N D"], drive: Float[Tensor, "B N D"], reverse: bool) -> Float[Tensor, "B N D"]:
+    """The state at the end of every chunk, from what each leaves of the state before it and its own."""
+    count = drive.shape[1]
+    steps = count if count <= LONGEST else math.isqrt(count)
+    ends = linear_scan_(_cut(decay.clone(), steps), _cut(drive.clone(), steps), reverse)
+    return ends.flatten(1, 2)[:, :count]
 
 
-def _shift(t: Float[Tensor, "*batch L D"], reverse: bool) -> Float[Tensor, "*batch L D"]:
-    """The value of the step before (after, when `reverse`); zero at the start."""
-    return pad(t[..., 1:, :], (0, 0, 0, 1)) if reverse else pad(t[..., :-1, :], (0, 0, 1, 0))
+def _each_step(t: Float[Tensor, "B N S D"]) -> Sequence[Float[Tensor, "B N D"]]:
+    # autograd allows no change in place to what `unbind` gives, which is the quicker
+    return [t.select(2, step) for step in range(t.shape[2])] if torch.is_grad_enabled() else t.unbind(2)

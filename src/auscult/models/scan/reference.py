@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn import functional as F
 
 
 def scan(
@@ -31,13 +31,18 @@ def _one_direction(
     D_skip: Float[Tensor, "D"],
 ) -> Float[Tensor, "B L D"]:
     rank = dt_weight.shape[0]
-    delta = softplus(x[..., :rank] @ dt_weight + dt_bias, threshold=100.0)  # float64 is still curved at torch's 20
+    delta = softplus(x[..., :rank] @ dt_weight + dt_bias)
     h, outputs = torch.zeros_like(u[:, 0]), []
     for delta_l, u_l, x_l in zip(delta.unbind(1), u.unbind(1), x.unbind(1), strict=True):
         b_l, c_l = x_l[:, rank, None], x_l[:, rank + 1, None]
         h = torch.exp(delta_l * A) * h + delta_l * b_l * u_l
         outputs.append(c_l * h + D_skip * u_l)
     return torch.stack(outputs, 1)
+
+
+def softplus(z: Tensor) -> Tensor:
+    """log(1 + exp(z)). float64 is still curved at torch's threshold of 20, float32 overflows from 89 on."""
+    return F.softplus(z, threshold=40.0 if z.dtype == torch.float64 else 20.0)
 
 
 def _walk(t: Float[Tensor, "B H W C"], k: int) -> Float[Tensor, "B L C"]:
