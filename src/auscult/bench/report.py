@@ -47,6 +47,21 @@ shipped in the wheel would be another path to build and to test for every system
 It can save no more than the scan's share of the whole:
 """
 
+NO_GPU = """\
+## On a GPU
+
+No GPU was at hand: the Triton scan was compared with the definition in Triton's interpreter and compiled for sm_90, and \
+nothing about its speed is known. These commands measure it, the second a training step; the files they write belong \
+beside the others:
+
+```
+pytest -m gpu
+auscult bench scan --device cuda --size medium --batch 64 --precision bf16 --json docs/performance/gpu-scan.json
+auscult bench train-step --device cuda --size medium --batch 64 --precision bf16 --passes 3 --cycles 5270 \\
+    --json docs/performance/gpu-step.json
+```
+"""
+
 
 def page(documents: Sequence[dict[str, Any]]) -> str:
     """The page. Documents of one benchmark stand in the order given."""
@@ -59,6 +74,8 @@ def page(documents: Sequence[dict[str, Any]]) -> str:
             parts += [_section(d, machines) for d in chosen]
         if bench == "scan" and (shares := scan_shares(documents)).rows:
             parts.append(f"{COMPILED}\n{shares.markdown()}")
+    if all(d["setting"]["device"] == "cpu" for d in documents):
+        parts.append(NO_GPU)
     return "\n".join(part for part in parts if part)
 
 

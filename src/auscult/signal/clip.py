@@ -38,7 +38,8 @@ class Clip:
             ``"int16"`` is 32768, Kaldi's own convention: nothing but digital silence meets the floor.
         buckets_s: lengths in seconds, ascending, the last one `length_s`. A cycle is repeated (or padded) to the
             shortest that holds it instead of to `length_s`, so a network reads less of the same sound twice. Empty for
-            one length. Ours: the lineage knows one length only.
+            one length. Ours: the lineage knows one length only. Not with ``Input(normalise="mel")``: its batch norm
+            would see cycles of one length at a time while training (docs/log.md).
 
     Raises:
         ValueError: a rate or length that leaves no frame, a negative fade, no mel bin, or buckets in another order.
