@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from auscult.metrics import Task, scores
-from auscult.statistics import score_interval
+from auscult.metrics import Task, confusion_matrix, scores
+from auscult.statistics import multiplicities, paired_difference, score_interval, task_counts
 
 TASK = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1))
 OFFICIAL = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1), formula="sprsound")
@@ -50,3 +50,88 @@ def test_no_interval_without_two_patients_or_two_sides() -> None:
     assert all(math.isnan(v) for v in score_interval(np.ones((1, 2, 2), dtype=np.int64), TASK))
     normal_only = np.array([[[5, 1], [0, 0]], [[4, 2], [0, 0]]])
     assert all(math.isnan(v) for v in score_interval(normal_only, TASK))
+
+
+OWNER = np.array([0, 0, 1, 1, 2, 2, 2, 3, 3, 3])  # the patient of each cycle
+TRUTH = np.array([0, 1, 0, 2, 0, 1, 2, 0, 0, 1])
+THREE = Task(name="t", classes=("normal", "a", "b"), mapping=(0, 1, 2))
+
+
+def counts(predicted: np.ndarray, task: Task = THREE) -> np.ndarray:
+    """Counts of every patient, for each seed. Shape: (S, 4, P)."""
+    own = [np.flatnonzero(np.equal(OWNER, n)) for n in range(4)]
+    made = [np.stack([confusion_matrix(TRUTH[cycles], p[cycles], 3) for cycles in own]) for p in predicted]
+    return np.stack([task_counts(by_patient, task) for by_patient in made])
+
+
+def score_by_cycle(predicted: np.ndarray, times: np.ndarray, formula: str) -> float:
+    """The Score of one resample, cycle by cycle: a patient drawn twice has each cycle twice."""
+    right, there = [0, 0], [0, 0]
+    for patient, truth, said in zip(OWNER, TRUTH, predicted, strict=True):
+        for _ in range(times[patient]):
+            side = int(truth != 0)
+            there[side] += 1
+            right[side] += int(truth == said)
+    sp, se = (r / n if n else 0.0 for r, n in zip(right, there, strict=True))
+    average = (sp + se) / 2
+    harmonic = 2 * sp * se / (sp + se) if sp + se else 0.0
+    return average if formula == "icbhi" else (average + harmonic) / 2
+
+
+@pytest.mark.parametrize("formula", ["icbhi", "sprsound"])
+def test_paired_difference_equals_its_slow_twin(formula: str) -> None:
+    rng = np.random.default_rng(4)
+    one, two = rng.integers(0, 3, size=(2, 3, len(TRUTH)))
+    found = paired_difference(counts(one), counts(two), formula, resamples=300, seed=7)
+    drawn = []
+    for times in multiplicities(4, 300, seed=7):
+        scored = [[score_by_cycle(p, times, formula) for p in system] for system in (one, two)]
+        drawn.append(np.mean(scored[1]) - np.mean(scored[0]))
+    assert (found.low, found.high) == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist(), abs=1e-12)
+    once = np.ones(4, dtype=int)
+    by_seed = [score_by_cycle(two[s], once, formula) - score_by_cycle(one[s], once, formula) for s in range(3)]
+    assert found.difference == pytest.approx(np.mean(by_seed), abs=1e-12)
+    assert found.seed_std == pytest.approx(np.std(by_seed, ddof=1), abs=1e-12) and found.seeds == 3
+    back = paired_difference(counts(two), counts(one), formula, resamples=300, seed=7)
+    assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=1e-12)
+
+
+def test_equal_predictions_differ_by_nothing() -> None:
+    same = counts(np.random.default_rng(5).integers(0, 3, size=(2, len(TRUTH))))
+    found = paired_difference(same, same, "icbhi")
+    assert (found.difference, found.low, found.high, found.seed_std) == (0, 0, 0, 0)
+
+
+def test_a_difference_known_by_hand() -> None:
+    """Two patients with one normal and one abnormal cycle: the first system is wrong on all of the second's.
+
+    Drawn 0, 1 or 2 times (chances 1/4, 1/2, 1/4), that patient makes a difference of 0, 1/2 or 1.
+    """
+    wrong_on_one = np.array([[[1, 0], [1, 1], [1, 0], [1, 1]]])
+    right = np.ones_like(wrong_on_one)
+    found = paired_difference(wrong_on_one, right, "icbhi")
+    assert (found.difference, found.low, found.high) == (0.5, 0.0, 1.0) and math.isnan(found.seed_std)
+    quartiles = paired_difference(wrong_on_one, right, "icbhi", level=0.4)
+    assert (quartiles.low, quartiles.high) == (0.5, 0.5)
+
+
+def test_seed_by_seed_differences_are_told_apart_from_patients() -> None:
+    """One system is better with one seed and worse by as much with the other: no difference, but a spread."""
+    good = np.array([[3, 3], [4, 4], [3, 3], [4, 4]])
+    bad = np.array([[2, 2], [4, 4], [2, 2], [4, 4]])
+    found = paired_difference(np.stack([good, bad]), np.stack([bad, good]), "icbhi")
+    assert (found.difference, found.low, found.high) == (0, 0, 0)
+    assert found.seed_std == pytest.approx(0.25 * math.sqrt(2))
+
+
+def test_what_cannot_be_paired() -> None:
+    one = counts(np.zeros((2, len(TRUTH)), dtype=int))
+    with pytest.raises(ValueError, match="two equal"):
+        paired_difference(one, one[:1], "icbhi")
+    other = one.copy()
+    other[0, 1, 0] += 1
+    with pytest.raises(ValueError, match="different cycles"):
+        paired_difference(one, other, "icbhi")
+    assert math.isnan(paired_difference(one[:, :, :1], one[:, :, :1], "icbhi").low)
+    one[:, 2:] = 0
+    assert math.isnan(paired_difference(one, one, "icbhi").difference)

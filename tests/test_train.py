@@ -82,6 +82,16 @@ def test_kill_9_in_the_middle_of_an_epoch_and_resume_gives_the_same_bits(
     assert [r["epoch"] for r in resumed.history()] == [1, 2, 3]
 
 
+def test_a_start_killed_before_its_first_checkpoint_leaves_no_line_twice(
+    whole: Run, corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "early"
+    train(small_recipe("epochs=1"), "synthetic", corpus, out, seed=3)
+    Run(out).checkpoint.unlink()  # as if killed between the line in the log and the checkpoint
+    train(small_recipe("epochs=1"), "synthetic", corpus, out, seed=3, resume=True)
+    assert [r["epoch"] for r in Run(out).history()] == [1]
+
+
 def test_resuming_a_finished_run_changes_nothing(whole: Run, corpus: Path) -> None:
     before = whole.weights("last").read_bytes()
     train(small_recipe(), "synthetic", corpus, whole.folder, seed=3, resume=True)

@@ -132,6 +132,8 @@ class Trainer:
         """Trains to the recipe's last epoch, leaving a checkpoint after each."""
         if resume and self.run.checkpoint.exists():
             self.restore()
+        elif resume:
+            self.run.rewind(0)  # it was stopped between the first line of the log and the first checkpoint
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             losses = self.train_epoch()

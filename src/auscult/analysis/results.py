@@ -16,7 +16,7 @@ from ..models.weights import Weights
 from ..runs import Run, read_json, write_text
 from ..statistics import score_interval
 from . import RESEARCH_ONLY
-from .spreadsheet import csv_text, probability
+from .spreadsheet import csv_text, exact
 
 BEST_ON_TEST = "literature protocol: epoch chosen on the test set"
 SHARED = ("156", "218")  # the two patients on both sides of the official ICBHI split
@@ -138,5 +138,5 @@ def predictions_csv(results: Results) -> str:
             c = corpus.cycles[row]
             where = [c.recording, c.patient, c.device, e.part, c.start_s, c.end_s]
             said = [corpus.classes[c.label], corpus.classes[int(p.argmax())]]
-            rows.append([*where, *said, *map(probability, p)])
+            rows.append([*where, *said, *map(exact, p)])
     return csv_text([*header, *(f"p_{name}" for name in corpus.classes)], rows)

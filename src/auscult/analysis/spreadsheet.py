@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
+
 STARTS_A_FORMULA = ("=", "+", "-", "@")
 NOT_PRINTED = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, lone surrogates, line separators
 
@@ -50,3 +52,12 @@ def printable(text: str) -> str:
     """
     escaped = (c if unicodedata.category(c) not in NOT_PRINTED else c.encode("unicode_escape").decode() for c in text)
     return "".join(escaped)
+
+
+def exact(value: np.float32) -> float:
+    """The shortest decimal that reads back as the same float32: decisions can be made again from it.
+
+    >>> exact(np.float32(0.1))
+    0.1
+    """
+    return float(str(np.float32(value)))

@@ -14,6 +14,7 @@ from .bench import bench
 from .data import download, list_, prepare
 from .evaluation import evaluate
 from .prediction import predict
+from .study import study
 from .training import demo, train
 from .weights import weights
 
@@ -31,7 +32,7 @@ app = App(
     exit_on_error=False,
     result_action="return_value",
 )
-COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, predict, list_)
+COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, study, predict, list_)
 for place, command in enumerate(COMMANDS):
     app.command(command, name=command.__name__.rstrip("_"), sort_key=place)
 for place, group in enumerate((weights, bench), len(COMMANDS)):
