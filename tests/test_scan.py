@@ -9,12 +9,12 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from numba import njit, prange, types
+from numba import carray, njit
 from torch import Tensor
 
 from auscult.errors import AuscultError
 from auscult.models import scan
-from auscult.models.scan import chunked, cpu, force, kernels, reference, ss2d
+from auscult.models.scan import chunked, cpu, force, kernels, reference, ss2d, threads
 
 FORMS: dict[str, Callable[..., Tensor]] = {"reference": reference.scan, "chunked": chunked.scan, "cpu": cpu.scan}
 NAMES = ("u", "x", "dt_weight", "dt_bias", "A", "D_skip")
@@ -195,17 +195,17 @@ def test_a_nan_stays_visible(which: int) -> None:
 
 
 @pytest.fixture
-def threads() -> Iterator[Callable[[int], None]]:
+def set_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("shape", [(1, 9, 40, 96, 6), (3, 4, 13, 192, 12)], ids=str)
-def test_the_kernel_repeats_bit_for_bit(shape: tuple[int, ...], threads: Callable[[int], None]) -> None:
+def test_the_kernel_repeats_bit_for_bit(shape: tuple[int, ...], set_threads: Callable[[int], None]) -> None:
     inputs, found = make(shape, dtype=torch.float32), {}
     for number in (1, 2):
-        threads(number)
+        set_threads(number)
         first, second = outcome(cpu.scan, inputs), outcome(cpu.scan, inputs)
         assert torch.get_num_threads() == number
         assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
@@ -305,13 +305,38 @@ def test_numba_is_imported_only_when_used() -> None:
 
 
 def test_a_kernel_that_cannot_be_kept_is_compiled_all_the_same(caplog: pytest.LogCaptureFixture) -> None:
-    scope: dict[str, Callable[..., None]] = {"prange": prange}
-    exec("def double(a):\n  for i in prange(a.shape[0]):\n    a[i] *= 2", scope)  # has no file, so no folder
+    scope: dict[str, Callable[..., None]] = {"carray": carray, "np": np}
+    exec(
+        "def double(data):\n  a = carray(data, (3,), np.float32)\n  for i in range(3):\n    a[i] *= 2", scope
+    )  # no file
     values = np.ones(3, np.float32)
     with caplog.at_level("INFO"):
-        kernels.compiled(scope["double"], types.void(types.float32[::1]))(values)
+        threads.on_threads(kernels.compiled(scope["double"]).address, values.ctypes.data, 1)
     assert values.tolist() == [2, 2, 2]
     assert "NUMBA_CACHE_DIR" in caplog.text
+
+
+@pytest.mark.parametrize("pool", [True, False])
+def test_every_task_is_done_once_on_any_threads(pool: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    inputs = make((7, 3, 9, 40, 2), dtype=torch.float32)
+    expected = outcome(reference.scan, inputs)
+    if not pool:
+        monkeypatch.setattr(threads, "_gomp", lambda: None)
+    for number in (1, 2, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda number=number: number)
+        for ours, theirs in zip(outcome(cpu.scan, inputs), expected, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where the libraries of a process can be read")
+def test_no_second_pool_of_threads_is_loaded() -> None:
+    code = (
+        "import torch; from auscult.models.scan import ss2d\n"
+        "ss2d(*(torch.randn(s) for s in [(2,9,9,96),(2,9,9,4,3),(4,1,96),(4,96),(4,96),(4,96)]))\n"
+        "names = {line.split()[-1] for line in open('/proc/self/maps') if 'omp' in line and '.so' in line}\n"
+        "assert not [n for n in names if 'omppool' in n or 'workqueue' in n], names\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_functions_of_the_kernel_are_close_to_numpy() -> None:

@@ -50,8 +50,8 @@ It can save no more than the scan's share of the whole:
 NO_GPU = """\
 ## On a GPU
 
-No GPU was at hand: the Triton scan was compared with the definition in Triton's interpreter and compiled for sm_90, and \
-nothing about its speed is known. These commands measure it, the second a training step; the files they write belong \
+No GPU was at hand: the Triton scan was compared with the definition in Triton's interpreter and compiled for sm_90, \
+and nothing about its speed is known. These commands measure it, the last a training step; the files they write belong \
 beside the others:
 
 ```

@@ -10,6 +10,7 @@ from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import printable
 from ..errors import AuscultError
 from ..version import __version__
+from .analysis import analyse
 from .bench import bench
 from .data import download, list_, prepare
 from .evaluation import evaluate
@@ -35,7 +36,7 @@ app = App(
 COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, study, predict, list_)
 for place, command in enumerate(COMMANDS):
     app.command(command, name=command.__name__.rstrip("_"), sort_key=place)
-for place, group in enumerate((weights, bench), len(COMMANDS)):
+for place, group in enumerate((analyse, weights, bench), len(COMMANDS)):
     group.sort_key = place
     app.command(group)
 

@@ -9,13 +9,13 @@ Source: Bhati et al. 2024, "DASS: Distilled Audio State Space Models"; Liu et al
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as compute_again
 
 from ..compute import linear_add, linear_gelu
 from ..config import ADDED, spec
@@ -62,8 +62,8 @@ class Dass(BackboneSpec):
     Args:
         size: nano (about 1 M parameters), small (29.5 M) or medium (48.2 M, the one Lung-SRAD uses).
         drop_path: rate of the last block; None takes the size's own (small 0.2, medium 0.3).
-        checkpoint: while training keep only what goes into each block and compute its inside again for the gradients:
-            about a third more time for a fraction of the memory (docs/performance.md).
+        checkpoint: while training keep only what goes into the stem and each half of a block, and compute the inside
+            again for the gradients: about a third more time for a third of the memory (docs/performance.md).
         smoothing: spectral-aware regularisation inside chosen blocks (Lung-SRAD); None for none.
     """
 
@@ -111,6 +111,7 @@ class DASS(Backbone):
     ) -> None:
         super().__init__()
         self.features = dims[-1]
+        self.checkpoint = checkpoint
         self.patch_embed = stem(dims[0])
         last = max(sum(depths) - 1, 1)
         rates = [drop_path * j / last for j in range(sum(depths))]
@@ -124,7 +125,10 @@ class DASS(Backbone):
         self.apply(initialise)
 
     def patchify(self, x: Float[Tensor, "B 1 F T"]) -> Float[Tensor, "B C H W"]:
-        return self.patch_embed(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        x = x.permute(0, 2, 3, 1)
+        again = self.checkpoint and self.training and torch.is_grad_enabled()
+        x = compute_again(self.patch_embed, x, use_reentrant=False) if again else self.patch_embed(x)
+        return x.permute(0, 3, 1, 2)
 
     def encode(self, patches: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
         x = patches.permute(0, 2, 3, 1)
@@ -182,8 +186,8 @@ class Stage(nn.Module):
         again = self.checkpoint and self.training and torch.is_grad_enabled()
         if again:
             choose(x)  # the scan checks itself when first asked for: not within a block, which must repeat itself
-        for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if again else block(x)
+        for block in self.blocks.children():
+            x = cast(VSSBlock, block).in_halves(x) if again else block(x)
         return self.downsample(x)
 
 
@@ -201,12 +205,23 @@ class VSSBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         if self.training:
-            x = x + self.drop_path(self.op(self.norm(x)))
-            x = x + self.drop_path(self.mlp(self.norm2(x)))
+            x = self.mix_channels(self.mix_positions(x))
         else:  # the sums in the products' last step
             x = self.op(self.norm(x), x)
             x = self.mlp(self.norm2(x), x)
         return self.block_output(x)
+
+    def in_halves(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        """`forward` while training, of which only what goes into each half is kept for the gradients."""
+        x = compute_again(self.mix_positions, x, use_reentrant=False)
+        x = compute_again(self.mix_channels, x, use_reentrant=False)
+        return self.block_output(x)
+
+    def mix_positions(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        return x + self.drop_path(self.op(self.norm(x)))
+
+    def mix_channels(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
+        return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
 class MLP(nn.Module):

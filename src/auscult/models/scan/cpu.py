@@ -2,11 +2,9 @@
 
 For torch the operator is a leaf of known shape, so torch.compile, torch.export and DistributedDataParallel take it as
 it is. Its backward is an operator too and recomputes from states that the forward kept every 32 steps. numba is
-imported, and the kernels compiled (about 10 s, then kept on disk), when first used.
+imported, and the kernels compiled (about 5 s, then kept on disk), when first used.
 """
 
-import threading
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -16,13 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .threads import on_threads
+
 # Both stand in kernels.py too: numba's cache looks at that file alone, and this one must not import it.
 STEPS = 32  # between two kept states
 LANES = 16  # channels in a vector register
 WIDEST = 96  # channels in a block
-
-# One kernel at a time: it uses all threads anyway, and numba's fall-back thread pool ends the process if entered twice.
-_lock = threading.Lock()
 
 
 def scan(
@@ -65,8 +62,9 @@ def forward_op(
     y = (u * D_skip.sum(0)).contiguous()
     states = _empty_states(u, save)
     inputs = _flat(u, x, _even(dt_weight), dt_bias, A, y, states)
-    sizes = (samples, rows, columns, channels, dt_weight.shape[1])
-    _run("forward", *inputs, *sizes, block_width(samples, channels, _threads()), save)
+    block = block_width(samples, channels, torch.get_num_threads())
+    tasks = samples * -(-channels // block)
+    _run("forward", tasks, inputs, rows, columns, channels, dt_weight.shape[1], block, save)
     return y, states
 
 
@@ -101,7 +99,7 @@ def _gradients(
     _check(dy, states, u, x, dt_weight, dt_bias, A, D_skip)
     samples, rows, columns, channels = u.shape
     length, rank = rows * columns, dt_weight.shape[1]
-    block = block_width(samples, channels, _threads())
+    block = block_width(samples, channels, torch.get_num_threads())
     x = x.contiguous()
     du = (dy * D_skip.sum(0)).contiguous()
     dx, d_weight = torch.empty_like(x), dt_weight.new_empty(dt_weight.shape)
@@ -111,7 +109,8 @@ def _gradients(
     inputs = _flat(u, x, _even(dt_weight), dt_bias, A, dy, states, du, dz, dbc)
     flat_x, flat_dx = x.view(-1, 4, rank + 2), dx.view(-1, 4, rank + 2)
     for k in range(4):  # one direction at a time, so that dz is kept for one only
-        _run("backward", *inputs, *_flat(dA[k], d_bias[k]), samples, rows, columns, channels, rank, block, k)
+        arrays = [*inputs, *_flat(dA[k], d_bias[k])]
+        _run("backward", samples * len(dbc), arrays, samples, rows, columns, channels, rank, block, k)
         flat_dx[:, k, :rank] = dz @ dt_weight[k].t()
         flat_dx[:, k, rank:] = dbc.sum(0)
         torch.mm(flat_x[:, k, :rank].t(), dz, out=d_weight[k])
@@ -159,7 +158,7 @@ def _flat(*tensors: Tensor) -> list[np.ndarray]:
 
 
 @cache
-def _kernel(name: str) -> Callable[..., None]:
+def _kernel(name: str) -> Any:
     from . import kernels
 
     if (kernels.STEPS, kernels.WIDEST) != (STEPS, WIDEST):
@@ -167,27 +166,7 @@ def _kernel(name: str) -> Callable[..., None]:
     return {"forward": kernels.forward, "backward": kernels.backward}[name]()
 
 
-def _limit() -> int:
-    import numba
-
-    return numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
-
-
-def _threads() -> int:
-    return min(torch.get_num_threads(), _limit())
-
-
-def _run(name: str, *arguments: Any) -> None:
-    """Runs a kernel on as many threads as torch uses, and leaves torch's own number as it was.
-
-    numba's OpenMP pool is torch's pool, and starting it sets the number of threads of both.
-    """
-    import numba
-
-    threads = torch.get_num_threads()  # before the kernel loads, as that starts the pool
-    kernel = _kernel(name)
-    with _lock:
-        numba.set_num_threads(min(threads, _limit()))
-        kernel(*arguments)
-    if torch.get_num_threads() != threads:
-        torch.set_num_threads(threads)
+def _run(name: str, tasks: int, arrays: list[np.ndarray], *sizes: int) -> None:
+    """Runs a kernel on as many threads as torch uses."""
+    data = np.array([0, tasks, *(a.ctypes.data for a in arrays), *sizes], dtype=np.int64)
+    on_threads(_kernel(name).address, data.ctypes.data, min(tasks, torch.get_num_threads()))

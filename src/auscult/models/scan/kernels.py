@@ -1,8 +1,9 @@
 """The numba kernels of the processor's scan: four directions in place, states kept every 32 steps, recomputed backward.
 
-A task owns one sample and a block of channels. It walks each direction along the map's own rows and columns, 32 steps
-at a time, and adds into the one output; nothing is copied per direction. The steps at hand live in tiles of one scratch
-array, so that LLVM turns every innermost loop, which runs over channels, into vector code.
+A task owns one sample and a block of channels; every thread that calls a kernel takes tasks until none is left. A task
+walks each direction along the map's own rows and columns, 32 steps at a time, and adds into the one output; nothing is
+copied per direction. The steps at hand live in tiles of one scratch array, so that LLVM turns every innermost loop,
+which runs over channels, into vector code.
 
 Three habits below are there for LLVM. Offsets are unsigned, because a signed index would first be tested for Python's
 counting from the end; so constants are unsigned too (unsigned plus signed is a float to numba). All tiles are one array
@@ -18,7 +19,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, prange, types
+from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,11 @@ FAST: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+LOOP: dict[str, Any] = {"fastmath": FAST["fastmath"], "error_model": "numpy"}
 SUMS: dict[str, Any] = {**FAST, "fastmath": {"nsz", "contract", "reassoc"}}
 
 U = np.uint64
+UNKNOWN = 2**40  # length of an array of which only the address is known; nothing is checked against it
 _TILE = STEPS * WIDEST + 80  # not a multiple of 4096 bytes: those offsets share cache sets
 Z, DECAY, INPUT, SIGMOID, BEFORE, RATE, DY = (U(i * _TILE) for i in range(7))  # tiles, one row a step
 BIAS, STATE, FLOW, A, SUM_A, SUM_Z = (U(7 * _TILE + i * WIDEST) for i in range(6))  # rows
@@ -280,10 +283,20 @@ def _forward_task(task, u, x, weight, bias, a, y, states, rows, columns, channel
 
 
 @no_type_check
-def _forward(u, x, weight, bias, a, y, states, samples, rows, columns, channels, rank, block, save):
-    """Adds the scan to y and, when `save`, fills states (B, 4, ceil(L / 32), D)."""
-    for task in prange(samples * ((channels + block - 1) // block)):
-        _forward_task(task, u, x, weight, bias, a, y, states, rows, columns, channels, rank, block, save)
+def _forward(data):
+    """Tasks of the forward until none is left; fills y and, when `save`, states (B, 4, ceil(L / 32), D).
+
+    `data` holds the next task, their number, the arrays u, x, weight, bias, a, y, states, and seven sizes.
+    """
+    p = carray(data, (16,), np.int64)
+    u, x, weight, bias, a, y, states = (
+        _at(p[2]), _at(p[3]), _at(p[4]), _at(p[5]), _at(p[6]), _at(p[7]), _at(p[8])
+    )  # fmt: skip
+    while True:
+        task = _next(data)
+        if task >= p[1]:
+            break
+        _forward_task(task, u, x, weight, bias, a, y, states, p[9], p[10], p[11], p[12], p[13], p[14] != 0)
 
 
 @njit(**FAST)
@@ -319,37 +332,63 @@ def _backward_task(
 
 
 @no_type_check
-def _backward(
-    u, x, weight, bias, a, dy, states, du, dz, dbc, da, dbias, samples, rows, columns, channels, rank, block, k
-):
-    """One direction: fills dz (B, L, D), dbc (blocks, B, L, 2), da and dbias (B, D), and adds to du."""
-    for task in prange(samples * ((channels + block - 1) // block)):
+def _backward(data):
+    """Tasks of one direction's backward until none is left.
+
+    Fills dz (B, L, D), dbc (blocks, B, L, 2), da and dbias (B, D), and adds to du. `data` holds the next task, their
+    number, the arrays u, x, weight, bias, a, dy, states, du, dz, dbc, da, dbias, and seven sizes.
+    """
+    p = carray(data, (21,), np.int64)
+    while True:
+        task = _next(data)
+        if task >= p[1]:
+            break
         _backward_task(
-            task, u, x, weight, bias, a, dy, states, du, dz, dbc, da, dbias, samples, rows, columns, channels, rank,
-            block, k,
+            task, _at(p[2]), _at(p[3]), _at(p[4]), _at(p[5]), _at(p[6]), _at(p[7]), _at(p[8]), _at(p[9]), _at(p[10]),
+            _at(p[11]), _at(p[12]), _at(p[13]), p[14], p[15], p[16], p[17], p[18], p[19], p[20],
         )  # fmt: skip
 
 
-_ARRAY, _SIZE = types.float32[::1], types.int64
-FORWARD = types.void(*[_ARRAY] * 7, *[_SIZE] * 6, types.boolean)
-BACKWARD = types.void(*[_ARRAY] * 12, *[_SIZE] * 7)
+@intrinsic
+@no_type_check
+def _next(typing_context, data):
+    """Takes the number that `data` begins with and leaves the one after, so that no two threads take the same."""
+
+    def generate(context, builder, signature, arguments):
+        number = ir.IntType(64)
+        counter = builder.bitcast(arguments[0], number.as_pointer())
+        return builder.atomic_rmw("add", counter, ir.Constant(number, 1), "monotonic")
+
+    return types.int64(types.voidptr), generate
 
 
-def compiled(kernel: Callable[..., None], signature: Any) -> Callable[..., None]:
-    """The kernel for its one signature, from the cache on disk where there is one."""
-    options = {"parallel": True, "nogil": True, "fastmath": FAST["fastmath"], "error_model": "numpy"}
+@intrinsic
+@no_type_check
+def _pointer(typing_context, address):
+    return types.voidptr(types.int64), lambda c, builder, s, args: builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+
+
+@njit(**FAST)
+@no_type_check
+def _at(address):
+    return carray(_pointer(address), (UNKNOWN,), np.float32)
+
+
+def compiled(kernel: Callable[..., None]) -> Any:
+    """The kernel as a C function of one pointer, from the cache on disk where there is one."""
+    signature = types.void(types.voidptr)
     try:
-        return njit(signature, cache=True, **options)(kernel)
+        return cfunc(signature, cache=True, **LOOP)(kernel)
     except (RuntimeError, OSError) as error:
         log.info("the compiled scan is not kept for the next start (%s); set NUMBA_CACHE_DIR to keep it", error)
-        return njit(signature, **options)(kernel)
+        return cfunc(signature, **LOOP)(kernel)
 
 
-def forward() -> Callable[..., None]:
+def forward() -> Any:
     """The compiled `_forward`."""
-    return compiled(_forward, FORWARD)
+    return compiled(_forward)
 
 
-def backward() -> Callable[..., None]:
+def backward() -> Any:
     """The compiled `_backward`."""
-    return compiled(_backward, BACKWARD)
+    return compiled(_backward)

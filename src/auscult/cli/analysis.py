@@ -1,0 +1,51 @@
+"""`auscult analyse`: what a trained model does inside."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+
+from .process import prepare_process
+
+FLAG = Parameter(negative="", show_default=False)
+
+analyse = App(name="analyse", help="Looks inside a trained model and draws what it finds.")
+
+
+@analyse.command
+def spectral(
+    run: Path,
+    /,
+    *,
+    ast: Annotated[bool, FLAG] = False,
+    clips: int = 4,
+    part: str | None = None,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+    with_d: Annotated[bool, FLAG] = False,
+    out: Path | None = None,
+) -> int:
+    """Draws the filter response of every layer of a DASS: as Lung-SRAD published it, and in two dimensions.
+
+    Args:
+        run: a run folder.
+        ast: AST-base of the transformers package beside it, with random weights.
+        clips: test clips to average over.
+        part: test part the clips come from; the first without it.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; the recipe's own choice without it.
+        with_d: the direct path D belongs to the scan's matrix; the paper leaves it out.
+        out: folder for figures (PNG, PDF), captions and spectral.csv; RUN/spectral without it.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+
+    from ..analysis.spectral_run import analyse as measure
+    from ..analysis.spectral_run import write
+    from ..progress import say
+    from ..runs import Run
+
+    prepare_process()
+    spectrum = measure(Run(run), ast=ast, clips=clips, part=part, data=data, selection=selection, skip=with_d)
+    for file in write(out or run / "spectral", spectrum):
+        say(f"wrote {file}")
+    return 0
