@@ -19,8 +19,9 @@ check: setup
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 
+# the tests' maps are small: threads would only wait for one another, all the more on a busy machine
 test: setup
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow and not gpu"
 
 test-all: setup
 	$(BIN)/python -m pytest
