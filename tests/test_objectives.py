@@ -37,7 +37,7 @@ def test_a_class_without_cycles_weighs_nothing() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_against_the_formula(weighting: str, smoothing: float) -> None:
     b, m = batch(), model()
-    found = CrossEntropy(weighting=weighting, label_smoothing=smoothing).build(20, OFFICIAL)(m, b)
+    found = CrossEntropy(weighting=weighting, label_smoothing=smoothing).build(20, OFFICIAL).losses(m, b.fbank, b)
     assert set(found) == {"ce"}
     w = class_weights(OFFICIAL, weighting)  # type: ignore[arg-type]
     logp = torch.log_softmax(m(b.fbank), dim=1)
@@ -48,5 +48,5 @@ def test_against_the_formula(weighting: str, smoothing: float) -> None:
 
 def test_unweighted_is_plain_cross_entropy() -> None:
     b, m = batch(), model()
-    found = CrossEntropy().build(20, OFFICIAL)(m, b)["ce"]
+    found = CrossEntropy().build(20, OFFICIAL).losses(m, b.fbank, b)["ce"]
     assert found.item() == pytest.approx(F.cross_entropy(m(b.fbank), b.label).item(), rel=1e-6)

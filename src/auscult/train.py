@@ -116,8 +116,9 @@ class Trainer:
             self.start(recipe.weights)
         if recipe.compile != "none":
             self.model.backbone.compile_encode(recipe.compile)
-        objective = recipe.objective.build(self.model.backbone.features, stuff.counts("train"))
-        self.step = self.accelerator.prepare(Step(self.model, objective))
+        devices = len(stuff.corpus.devices)
+        self.objective = recipe.objective.build(self.model.backbone.features, stuff.counts("train"), devices)
+        self.step = self.accelerator.prepare(Step(self.model, self.objective))
         self.optimizer = recipe.optimizer.build(self.step)
         self.tops = [group["lr"] for group in self.optimizer.param_groups]
         cycles = stuff.dataset("train")
@@ -153,6 +154,7 @@ class Trainer:
         steps, sums = len(self.loader), dict[str, Tensor]()
         for number, batch in enumerate(track(self.loader, f"epoch {self.epoch + 1}/{self.recipe.epochs}")):
             self.set_rate(number, steps)
+            self.objective.progress = (self.epoch + number / steps) / self.recipe.epochs
             for name, loss in self.minimise(batch).items():
                 sums[name] = sums.get(name, torch.zeros_like(loss)) + loss  # on the device: nobody waits for a number
         return self.finite({name: float(total) / steps for name, total in sums.items()})

@@ -2,8 +2,16 @@
 
 from .cross_entropy import CrossEntropy
 from .patch_mix import PatchMix
-from .spec import Objective, ObjectiveSpec
+from .spec import FeatureObjective, FeatureObjectiveSpec, Objective, ObjectiveSpec
 
 OBJECTIVES: dict[str, type[ObjectiveSpec]] = {"cross_entropy": CrossEntropy, "patch_mix": PatchMix}
 
-__all__ = ["OBJECTIVES", "CrossEntropy", "Objective", "ObjectiveSpec", "PatchMix"]
+__all__ = [
+    "OBJECTIVES",
+    "CrossEntropy",
+    "FeatureObjective",
+    "FeatureObjectiveSpec",
+    "Objective",
+    "ObjectiveSpec",
+    "PatchMix",
+]

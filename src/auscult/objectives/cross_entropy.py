@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ..batch import Batch
 from ..config import spec
-from .spec import Objective, ObjectiveSpec
+from .spec import FeatureObjective, FeatureObjectiveSpec
 
 Weighting = Literal["none", "inverse", "sqrt_inverse"]
 
@@ -35,7 +35,7 @@ def class_weights(counts: Sequence[int], weighting: Weighting) -> Float[Tensor, 
 
 
 @spec("cross_entropy")
-class CrossEntropy(ObjectiveSpec):
+class CrossEntropy(FeatureObjectiveSpec):
     """Cross-entropy.
 
     Args:
@@ -46,11 +46,11 @@ class CrossEntropy(ObjectiveSpec):
     weighting: Weighting = "none"
     label_smoothing: float = 0.0
 
-    def build(self, features: int, counts: Sequence[int]) -> "CrossEntropyObjective":
+    def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "CrossEntropyObjective":
         return CrossEntropyObjective(class_weights(counts, self.weighting), self.label_smoothing)
 
 
-class CrossEntropyObjective(Objective):
+class CrossEntropyObjective(FeatureObjective):
     """Weighted mean of -log p(label), as `torch.nn.functional.cross_entropy` defines it."""
 
     weight: Tensor
@@ -60,6 +60,6 @@ class CrossEntropyObjective(Objective):
         self.register_buffer("weight", weight, persistent=False)
         self.label_smoothing = label_smoothing
 
-    def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
-        logits = model(batch.fbank).float()
+    def losses(self, head: nn.Module, features: Float[Tensor, "B D"], batch: Batch) -> dict[str, Tensor]:
+        logits = head(features).float()
         return {"ce": F.cross_entropy(logits, batch.label, self.weight, label_smoothing=self.label_smoothing)}

@@ -21,7 +21,7 @@ from ..errors import AuscultError
 from ..models import Backbone, Classifier
 from .cross_entropy import CrossEntropy
 from .mixing import Axis, Mix, draw, mixed
-from .spec import Objective, ObjectiveSpec
+from .spec import FeatureObjectiveSpec, Objective, ObjectiveSpec
 
 
 @spec("patch_mix")
@@ -41,7 +41,8 @@ class PatchMix(ObjectiveSpec):
             gradients flow through the mixed view.
         train_projector: False freezes the projector at its start. None is what each side did: trained with ``paper``,
             frozen with ``released``, whose optimiser never got it.
-        cross_entropy: the loss on the clean clips.
+        cross_entropy: the loss on the clean clips; cross-entropy, or another objective that takes features as they
+            are (`FeatureObjectiveSpec`), for instance a margin.
 
     Raises:
         ValueError: no axis, one named twice, a weight too many or too few, tau or beta not positive.
@@ -54,7 +55,7 @@ class PatchMix(ObjectiveSpec):
     negatives: Literal["all", "different_label"] = "all"
     target: Literal["paper", "released"] = "paper"
     train_projector: bool | None = None
-    cross_entropy: CrossEntropy = CrossEntropy()
+    cross_entropy: FeatureObjectiveSpec = CrossEntropy()
 
     def __post_init__(self) -> None:
         if not self.axes or len(set(self.axes)) < len(self.axes):
@@ -64,7 +65,7 @@ class PatchMix(ObjectiveSpec):
         if not (self.tau > 0 and self.beta > 0):
             raise ValueError(f"tau={self.tau} and beta={self.beta} must both be more than 0")
 
-    def build(self, features: int, counts: Sequence[int]) -> "PatchMixObjective":
+    def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "PatchMixObjective":
         return PatchMixObjective(self, features, counts)
 
 
@@ -95,17 +96,12 @@ class PatchMixObjective(Objective):
         parts = cast(Classifier, model)
         patches = parts.backbone.patchify(parts.front(batch.fbank))
         features = parts.backbone.encode(patches)
-        losses = {"ce": self.clean_loss(parts.head(features), batch.label)}
+        losses = self.cross_entropy.losses(parts.head, features, batch)
         mixes = self.draw_mixes(patches)
         anchors, keys = self.both_sides(parts.backbone, patches, features, mixes)
         values = self.contrasts(anchors, keys, batch.label, mixes)
         weights = self.settings.weights or (1.0,) * len(mixes)
         return losses | {axis: w * v for axis, w, v in zip(self.settings.axes, weights, values, strict=True)}
-
-    def clean_loss(self, logits: Float[Tensor, "B K"], label: Int[Tensor, "B"]) -> Float[Tensor, ""]:
-        """The cross-entropy of the settings, on logits that are there already."""
-        weight, smoothing = self.cross_entropy.weight, self.cross_entropy.label_smoothing
-        return F.cross_entropy(logits.float(), label, weight, label_smoothing=smoothing)
 
     def draw_mixes(self, patches: Float[Tensor, "B C H W"]) -> list[Mix]:
         """One independent draw for each axis, on the CPU, from torch's global generator, which the loop seeds."""
