@@ -120,7 +120,8 @@ def evaluate(
         data: folder of the data set, when it has moved since training.
         selection: which epoch's weights; None takes the recipe's own choice.
         split: ``official``, ``clean`` or ``strict`` instead of the recipe's.
-        parts: parts to score; None takes every test part.
+        parts: parts to score; None takes every test part; where no test cycle has audio, the patients held out for
+            validation, provided the weights are those of the last epoch, which they have not chosen.
 
     Raises:
         AuscultError: E_RUN, E_DATA.
@@ -139,9 +140,15 @@ def evaluate(
     )
     check_classes(stuff.corpus, weights)
     wanted = parts or tuple(part for part, rows in stuff.split.tests.items() if rows)
+    if not wanted and stuff.split.validation and weights.facts["selection"] == "last":
+        wanted = ("validation",)  # patients that were held out and have chosen nothing
     if not wanted:
         names = ", ".join(stuff.split.tests)
-        raise AuscultError("E_DATA", f"no cycle of the test parts ({names}) has audio; nothing can be scored.")
+        raise AuscultError(
+            "E_DATA",
+            f"no cycle of the test parts ({names}) has audio; nothing can be scored. The patients held out of the "
+            "training part can be, if they choose nothing: --selection last.",
+        )
     return stuff, weights, [evaluate_part(model.to(device), stuff, part, device) for part in wanted]
 
 

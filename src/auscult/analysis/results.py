@@ -86,6 +86,11 @@ def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[s
         )
     if settings["partial"] and corpus.missing_audio:
         found.append(partial_note(stuff))
+    if weights.facts.get("selection") == "last" and not any(stuff.split.tests.values()):
+        found.append(
+            "No test recording is here: part validation is patients held out of the training part; they chose nothing, "
+            "as the last epoch was taken."
+        )
     if corpus.name == "synthetic":
         found.append("Synthetic sounds: these scores say nothing about real lungs.")
     return found
