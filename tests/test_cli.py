@@ -85,7 +85,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         (["prepare", "icbi", "--data", "nowhere"], 2, "Did you mean 'icbhi'"),
         (["download", "icbi", "--to", "x"], 2, "Did you mean 'icbhi'"),
         (["evaluate", "nowhere"], 1, "auscult train"),
-        (["evaluate", "nowhere", "--split", "oficial"], 2, '"official"'),
+        (["evaluate", "nowhere", "--split", "oficial"], 2, "Did you mean 'official'"),
         (["predict", "nowhere", "a.wav"], 1, "auscult train"),
         (["predict", "nowhere"], 2, "no recording given"),
         (["predict", "nowhere", "a.wav", "--annotations", "none"], 2, "not a folder"),

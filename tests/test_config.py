@@ -7,13 +7,13 @@ from auscult.config import fingerprint, from_dict, override, to_dict
 from auscult.errors import AuscultError
 from auscult.models import Backbone, Dass
 from auscult.objectives import CrossEntropy
-from auscult.recipes import RECIPES, Recipe, recipe
+from auscult.recipes import RECIPES, Recipe, RecipeSpec, recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_survives_json(name: str) -> None:
     made = recipe(name)
-    assert from_dict(Recipe, json.loads(json.dumps(to_dict(made)))) == made
+    assert from_dict(RecipeSpec, json.loads(json.dumps(to_dict(made)))) == made
     assert made.name == name
 
 

@@ -167,7 +167,7 @@ def test_autocast_does_not_lower_the_precision() -> None:
 
 
 def test_mel_matrix_tiles_the_spectrum_and_is_read_only() -> None:
-    matrix = mel_matrix(16000, 512, 40)
+    matrix = mel_matrix(16000, 512, 40, 20.0, 8000.0)
     inside = matrix.sum(axis=1)[3:239]  # between the first and the last peak neighbours add up to one
     assert inside == pytest.approx(np.ones_like(inside), abs=1e-9)
     with pytest.raises(ValueError, match="read-only"):

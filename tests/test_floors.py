@@ -9,9 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
     {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal"},
-    {"data", "models", "metrics", "statistics"},
+    {"data", "models", "metrics", "statistics", "variance"},
     {"objectives", "optim"},
-    {"train", "evaluate", "study", "recipes"},
+    {"train", "table", "evaluate", "out_of_domain", "study", "recipes"},
     {"cli", "predict", "export", "web", "analysis", "bench", "demo", "__init__", "__main__"},
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))

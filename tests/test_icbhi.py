@@ -267,6 +267,39 @@ def test_every_data_set_has_a_reader() -> None:
     assert sorted(DATASETS) == ["icbhi", "sprsound", "synthetic"]
 
 
+PEOPLE = "\n101 3 F NA 19 99\n102 0.75 M NA 9.8 73\n103 NA NA NA NA NA\n"
+
+
+def test_age_and_sex_of_the_patients(folder: Path) -> None:
+    assert {(c.age_years, c.sex) for c in icbhi.read_folder(folder).cycles} == {(None, None)}, "no table, nothing known"
+    table = folder / "ICBHI_Challenge_demographic_information.txt"
+    table.write_text(PEOPLE)
+    corpus = icbhi.read_folder(folder)
+    assert corpus.problems == ()
+    said = {c.patient: (c.age_years, c.sex) for c in corpus.cycles}
+    assert said == {"101": (3.0, "female"), "102": (0.75, "male"), "103": (None, None)}
+    table.write_text(PEOPLE.replace("102 0.75", "104 0.75"))
+    assert {c.age_years for c in icbhi.read_folder(folder).cycles if c.patient == "102"} == {None}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("101 3 F", "101 3 W", "line 2: '101 3 W NA 19 99' cannot be read"),
+        ("101 3 F", "101 three F", "line 2: age 'three' is no number"),
+        ("103 NA NA", "101 NA NA", "line 4: patient 101 is there twice"),
+        ("102 0.75 M NA 9.8 73", "102", "line 3: '102' cannot be read"),
+    ],
+)
+def test_a_bad_table_of_patients_is_told_and_not_used(folder: Path, old: str, new: str, said: str) -> None:
+    table = folder / "ICBHI_Challenge_demographic_information.txt"
+    table.write_text(PEOPLE.replace(old, new))
+    corpus = icbhi.read_folder(folder)
+    (problem,) = corpus.problems
+    assert problem.path == str(table) and said in problem.message and problem.code == "E_ANNOTATION"
+    assert len(corpus.cycles) == 12 and {c.sex for c in corpus.cycles} == {None}
+
+
 @pytest.mark.data
 def test_published_counts(data_dir: Path) -> None:
     corpus = icbhi.read(data_dir / "icbhi")
@@ -280,6 +313,10 @@ def test_published_counts(data_dir: Path) -> None:
     lengths = np.array([c.duration_s for c in corpus.cycles])
     assert [(lengths > s).sum() for s in (5, 8, 10)] == [234, 15, 2]
     assert lengths.max() == pytest.approx(16.16, abs=0.01)
+    people = {c.patient: (c.age_years, c.sex) for c in corpus.cycles}
+    sexes = [sex for _, sex in people.values()]
+    assert (sexes.count("male"), sexes.count("female"), people["223"]) == (79, 46, (None, None))
+    assert people["102"] == (0.75, "female") and max(age for age, _ in people.values() if age) == 93
 
 
 @pytest.mark.data

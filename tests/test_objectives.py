@@ -37,7 +37,11 @@ def test_a_class_without_cycles_weighs_nothing() -> None:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_against_the_formula(weighting: str, smoothing: float) -> None:
     b, m = batch(), model()
-    found = CrossEntropy(weighting=weighting, label_smoothing=smoothing).build(20, OFFICIAL).losses(m, b.fbank.flatten(1), b)
+    found = (
+        CrossEntropy(weighting=weighting, label_smoothing=smoothing)
+        .build(20, OFFICIAL)
+        .losses(m, b.fbank.flatten(1), b)
+    )
     assert set(found) == {"ce"}
     w = class_weights(OFFICIAL, weighting)  # type: ignore[arg-type]
     logp = torch.log_softmax(m(b.fbank.flatten(1)), dim=1)

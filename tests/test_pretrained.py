@@ -11,7 +11,7 @@ from cyclopts import App
 from auscult.cli.weights import weights
 from auscult.config import from_dict, override, to_dict
 from auscult.errors import AuscultError
-from auscult.models import Dass
+from auscult.models import BACKBONES, Dass
 from auscult.models import pretrained as module
 from auscult.models.convert import read_checkpoint
 from auscult.models.pretrained import PRETRAINED, cached, fetch_pretrained, locate, start_from
@@ -117,7 +117,8 @@ def test_names_and_paths_that_do_not_exist(tmp_path: Path) -> None:
 
 def test_the_table_is_whole() -> None:
     for name, entry in PRETRAINED.items():
-        Dass(size=entry.size)
+        assert from_dict(BACKBONES[entry.backbone], {"size": entry.size})
+        assert cached(name).suffix in (".pth", ".pt", ".safetensors"), name
         assert entry.page.startswith("https://") and entry.what, name
         assert entry.url is None or entry.url.startswith("https://")
         assert entry.sha256 is None or len(entry.sha256) == 64

@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from auscult.analysis.results import Results, by_patient, collect, notes, write
+from auscult.analysis.row_checks import sha256
 from auscult.analysis.tables import cycle_table, print_results
 from auscult.config import override, to_dict
 from auscult.data import sprsound
@@ -145,7 +146,8 @@ def test_the_files(results: Results, tmp_path: Path) -> None:
     assert saved["parts"]["test"]["confusion"] == results.evaluations[0].confusion.tolist()
     assert set(saved["parts"]["test"]["scores"]) == {task.name for task in results.stuff.corpus.tasks}
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert lines[0].startswith("recording,patient,device,part,start_s,end_s,truth,predicted,p_normal,")
+    assert lines[0].startswith("recording,patient,device,part,start_s,end_s,quality,truth,predicted,p_normal,")
+    assert lines[0].endswith(",check") and saved["predictions_sha256"] == sha256("\n".join([*lines, ""]))
     assert len(lines) == 1 + results.evaluations[0].confusion.sum()
 
 

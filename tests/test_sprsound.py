@@ -60,6 +60,8 @@ def test_reads_every_layout(tmp_path: Path, layout: sprsound.Layout) -> None:
         end_s=4.277,
         label=0,
         part="train",
+        age_years=3.4,
+        sex="female",
     )
     assert [c.label for c in corpus.cycles[:3]] == [0, 6, 3]
     assert corpus.cycles[2].end_s == pytest.approx(8.5005)

@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from auscult.metrics import Task, confusion_matrix, scores
-from auscult.statistics import multiplicities, paired_difference, score_interval, task_counts
+from auscult.statistics import counts_interval, multiplicities, paired_difference, score_interval, task_counts
 
 TASK = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1))
 OFFICIAL = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1), formula="sprsound")
@@ -94,6 +95,80 @@ def test_paired_difference_equals_its_slow_twin(formula: str) -> None:
     assert found.seed_std == pytest.approx(np.std(by_seed, ddof=1), abs=1e-12) and found.seeds == 3
     back = paired_difference(counts(two), counts(one), formula, resamples=300, seed=7)
     assert (back.low, back.high) == pytest.approx((-found.high, -found.low), abs=1e-12)
+
+
+def random_counts(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Counts (..., 4, P) of patients with up to 6 cycles of each side; some have none of one."""
+    there = rng.integers(0, 7, (2, shape[-1]))
+    right = rng.integers(0, there + 1, (*shape[:-2], 2, shape[-1]))
+    both = np.broadcast_to(there, right.shape)
+    return np.stack([right[..., 0, :], both[..., 0, :], right[..., 1, :], both[..., 1, :]], axis=-2)
+
+
+def score_of_sums(counts: np.ndarray, drawn: list[int], formula: str) -> float:
+    """The Score of the patients drawn, in plain Python."""
+    sums = [sum(side[patient] for patient in drawn) for side in counts.tolist()]
+    sp, se = sums[0] / sums[1] if sums[1] else 0.0, sums[2] / sums[3] if sums[3] else 0.0
+    average = (sp + se) / 2
+    return average if formula == "icbhi" else (average + (2 * sp * se / (sp + se) if sp + se else 0.0)) / 2
+
+
+def percentile(values: list[float], q: float) -> float:
+    """Between the two values on either side of the place q (n - 1), counted from 0."""
+    ordered, place = sorted(values), q * (len(values) - 1)
+    below = math.floor(place)
+    above = min(below + 1, len(values) - 1)
+    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
+
+
+def test_the_interval_equals_plain_loops_on_1000_random_tables() -> None:
+    rng = np.random.default_rng(11)
+    for table in range(1000):
+        formula, patients = ("icbhi", "sprsound")[table % 2], int(rng.integers(2, 7))
+        counts = random_counts(rng, (4, patients))
+        found = counts_interval(counts, formula, resamples=20, seed=table)
+        draws = np.random.default_rng(table).integers(0, patients, (20, patients)).tolist()
+        drawn = [score_of_sums(counts, one, formula) for one in draws]
+        expected = [percentile(drawn, q) for q in (0.025, 0.975)]
+        if not counts[1].sum() or not counts[3].sum():
+            expected = [math.nan, math.nan]
+        assert found == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_the_paired_difference_equals_plain_loops_on_1000_random_tables() -> None:
+    rng = np.random.default_rng(12)
+    for table in range(1000):
+        formula, patients = ("icbhi", "sprsound")[table % 2], int(rng.integers(2, 6))
+        counts = random_counts(rng, (4, 4, patients))
+        one, two = counts[:2], counts[2:]
+        if not counts[0, 1].sum() or not counts[0, 3].sum():
+            continue
+        found = paired_difference(one, two, formula, resamples=12, seed=table)
+        chances = [1 / patients] * patients
+        times = np.random.default_rng(table).multinomial(patients, chances, size=12).tolist()
+        draws = [[patient for patient, n in enumerate(row) for _ in range(n)] for row in times]
+        drawn = [
+            sum(score_of_sums(two[s], d, formula) - score_of_sums(one[s], d, formula) for s in (0, 1)) / 2
+            for d in draws
+        ]
+        assert (found.low, found.high) == pytest.approx([percentile(drawn, q) for q in (0.025, 0.975)], abs=1e-12)
+        everyone = list(range(patients))
+        change = sum(
+            score_of_sums(two[s], everyone, formula) - score_of_sums(one[s], everyone, formula) for s in (0, 1)
+        )
+        assert found.difference == pytest.approx(change / 2, abs=1e-12)
+
+
+def test_the_interval_is_that_of_scipy() -> None:
+    counts = random_counts(np.random.default_rng(13), (4, 30))
+
+    def score(drawn: np.ndarray, axis: int = -1) -> np.ndarray:
+        sums = counts[:, drawn].sum(axis=axis)
+        return (sums[0] / sums[1] + sums[2] / sums[3]) / 2
+
+    rng, options = np.random.default_rng(0), {"n_resamples": 2000, "method": "percentile", "vectorized": True}
+    ends = stats.bootstrap((np.arange(30),), score, rng=rng, **options).confidence_interval
+    assert counts_interval(counts, "icbhi") == pytest.approx((ends.low, ends.high), abs=1e-12)
 
 
 def test_equal_predictions_differ_by_nothing() -> None:

@@ -238,8 +238,8 @@ def test_the_table_needs_no_data(
 
 
 @pytest.mark.parametrize("size", ENDINGS)
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_named_study_can_be_planned(name: str, size: Any) -> None:
+@pytest.mark.parametrize("name", [name for name in STUDIES if name.startswith("lung_srad")])
+def test_every_study_of_lung_srad_can_be_planned(name: str, size: Any) -> None:
     made = study([name], size)
     assert made.name == name + ENDINGS[size] and len({row.name for row in made.rows}) == len(made.rows) >= 4
     rows = plan(made, "sprsound", 3, ["epochs=2"]).rows

@@ -169,6 +169,16 @@ def test_best_on_test_is_measured_and_labelled(corpus: Path, tmp_path: Path) -> 
     assert load_weights(run.weights("best_on_test")).facts["selection"] == "best_on_test"
 
 
+def test_best_on_test_can_be_kept_beside_the_honest_choice(corpus: Path, tmp_path: Path, whole: Run) -> None:
+    run = train(small_recipe("also_best_on_test=true"), "synthetic", corpus, tmp_path / "r", seed=3)
+    records = run.history()
+    best = max(records, key=lambda r: r["test"]["test"]["synthetic 4-class"]["Score"])
+    kept = load_weights(run.weights("best_on_test")).facts
+    assert (kept["epoch"], kept["selection"]) == (best["epoch"], "best_on_test")
+    one, other = (load_weights(r.weights("validation")) for r in (run, whole))
+    assert one.facts == other.facts and all(torch.equal(one.state[n], other.state[n]) for n in one.state)
+
+
 def test_bf16_trains_and_its_losses_are_near(corpus: Path, tmp_path: Path, whole: Run) -> None:
     run = train(small_recipe("precision=bf16", "epochs=1"), "synthetic", corpus, tmp_path / "r", seed=3)
     exact = train(small_recipe("epochs=1"), "synthetic", corpus, tmp_path / "e", seed=3)

@@ -21,6 +21,7 @@ class Batch:
         patient: patient index within the data set.
         device: device index within the data set.
         index: row of the cycle table, so that a prediction finds its cycle again.
+        quality: audio quality score in [0, 1] (`signal.quality`), a constant; None where nothing asked for it.
     """
 
     fbank: Float[Tensor, "B T F"]
@@ -28,10 +29,12 @@ class Batch:
     patient: Int[Tensor, "B"]
     device: Int[Tensor, "B"]
     index: Int[Tensor, "B"]
+    quality: Float[Tensor, "B"] | None = None
 
     def __len__(self) -> int:
         return self.label.shape[0]
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on another device."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        held = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: t.to(device, non_blocking=True) for n, t in held.items() if t is not None})

@@ -12,15 +12,17 @@ from torch import nn
 from .config import from_dict
 from .data.cycles import Corpus
 from .data.loader import CycleDataset, eval_loader
-from .data.material import Material, material
-from .data.splits import Kind
+from .data.material import Material, with_quality
+from .data.quality_store import scale_in
+from .data.splits import DEVICE, check_kind
 from .errors import AuscultError
 from .metrics import Scores, confusion_matrix, scores, task_confusion
 from .models import Classifier
 from .models.weights import Weights, load_into, load_weights
 from .progress import track
-from .recipes import Recipe
+from .recipes import RecipeSpec
 from .runs import Run
+from .signal.quality import Quality
 
 EVAL_BATCH = 64
 
@@ -70,8 +72,8 @@ def task_scores(truth: NDArray[np.int64], p: NDArray[np.float32], corpus: Corpus
     return [scores(task_confusion(truth, p, task), task) for task in corpus.tasks]
 
 
-def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classifier, Weights]:
-    """The trained model of a run, or of a weights file, in evaluation mode.
+def load_trained(source: Run | Path, selection: str | None = None) -> tuple[nn.Module, Weights]:
+    """What a run, or a weights file, holds, whatever its recipe has trained; in evaluation mode.
 
     Args:
         selection: ``last``, ``validation`` or ``best_on_test``; None takes the one the recipe asked for.
@@ -80,10 +82,26 @@ def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classi
         AuscultError: E_RUN when the weights are missing or damaged.
     """
     weights = load_weights(weights_file(source, selection))
-    recipe = from_dict(Recipe, weights.recipe)
-    model = recipe.build_model(len(weights.classes))
+    model = from_dict(RecipeSpec, weights.recipe).build_model(len(weights.classes))
     load_into(model, weights.state, str(source.folder if isinstance(source, Run) else source))
     return model.eval(), weights
+
+
+def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classifier, Weights]:
+    """`load_trained` for those who have recordings: the network of a `Recipe`.
+
+    Raises:
+        AuscultError: E_SETTING for a run that needs the cycles of a data set, as one of `TableRecipe` does.
+    """
+    model, weights = load_trained(source, selection)
+    if not isinstance(model, Classifier):
+        raise AuscultError(
+            "E_SETTING",
+            f"{source.folder if isinstance(source, Run) else source} holds the baseline {weights.recipe['name']}: it "
+            "takes no recording, it needs the cycles of a data set. `auscult evaluate` scores it on them; take a run "
+            "of a network here.",
+        )
+    return model, weights
 
 
 def weights_file(source: Run | Path, selection: str | None = None) -> Path:
@@ -110,7 +128,7 @@ def evaluate(
     *,
     data: Path | None = None,
     selection: str | None = None,
-    split: Kind | None = None,
+    split: str | None = None,
     parts: tuple[str, ...] | None = None,
     device: str = "cpu",
 ) -> tuple[Material, Weights, list[Evaluation]]:
@@ -119,26 +137,24 @@ def evaluate(
     Args:
         data: folder of the data set, when it has moved since training.
         selection: which epoch's weights; None takes the recipe's own choice.
-        split: ``official``, ``clean`` or ``strict`` instead of the recipe's.
+        split: ``official`` or ``clean`` instead of the recipe's; ``strict`` and ``device:NAME`` only for a run that was
+            trained so.
         parts: parts to score; None takes every test part; where no test cycle has audio, the patients held out for
             validation, provided the weights are those of the last epoch, which they have not chosen.
 
     Raises:
-        AuscultError: E_RUN, E_DATA.
+        AuscultError: E_RUN, E_DATA, E_SETTING.
     """
-    model, weights = load_model(run, selection)
+    if split is not None:
+        check_kind(split)
+    model, weights = load_trained(run, selection)
     settings = run.settings()
-    recipe = from_dict(Recipe, weights.recipe)
-    stuff = material(
-        settings["dataset"],
-        data or Path(settings["data"]),
-        recipe.clip,
-        split or recipe.split,
-        recipe.validation,
-        recipe.validation_seed,
-        partial=settings["partial"],
-    )
+    recipe = from_dict(RecipeSpec, weights.recipe)
+    check_left_out(recipe, split)
+    data = data or Path(settings["data"])
+    stuff = recipe.material(settings["dataset"], data, split=split, partial=settings["partial"])
     check_classes(stuff.corpus, weights)
+    stuff = graded(stuff, weights)
     wanted = parts or tuple(part for part, rows in stuff.split.tests.items() if rows)
     if not wanted and stuff.split.validation and weights.facts["selection"] == "last":
         wanted = ("validation",)  # patients that were held out and have chosen nothing
@@ -150,6 +166,30 @@ def evaluate(
             "training part can be, if they choose nothing: --selection last.",
         )
     return stuff, weights, [evaluate_part(model.to(device), stuff, part, device) for part in wanted]
+
+
+def graded(stuff: Material, weights: Weights) -> Material:
+    """The same material with the audio quality of every cycle, which costs one decoding and is stored.
+
+    Its scale is that of the training, where the run measured one; else the training cycles here make it, and where
+    there are none either, or the run hears nothing, nothing is measured.
+    """
+    how = scale_in(weights.facts) or (Quality() if stuff.split.train and stuff.heard else None)
+    return stuff if how is None else with_quality(stuff, how)
+
+
+def check_left_out(recipe: RecipeSpec, split: str | None) -> None:
+    """A run is tested on a device, or on patients that move to the test, only if it never heard them.
+
+    Raises:
+        AuscultError: E_SETTING.
+    """
+    if split is not None and split != recipe.split and (split == "strict" or split.startswith(DEVICE)):
+        raise AuscultError(
+            "E_SETTING",
+            f"split={split} tests on cycles that a run trained with split={recipe.split} has heard; train one that has "
+            f"not: --set split={split}.",
+        )
 
 
 def check_classes(corpus: Corpus, weights: Weights) -> None:

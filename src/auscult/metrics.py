@@ -101,12 +101,35 @@ def task_confusion(truth: ArrayLike, probabilities: NDArray[np.floating], task: 
     >>> task_confusion([1], surely_abnormal, two).tolist()
     [[0, 0], [0, 1]]
     """
-    p = np.asarray(probabilities)
+    return confusion_matrix(*task_labels(truth, probabilities, task))
+
+
+def patient_confusions(
+    truth: ArrayLike, probabilities: NDArray[np.floating], patient: ArrayLike, task: Task
+) -> NDArray[np.int64]:
+    """`task_confusion` of every patient, in the order of their names. Shape: (P, K, K).
+
+    Args:
+        patient: (N,) names.
+    """
+    t, said, k = task_labels(truth, probabilities, task)
+    names, owner = np.unique(np.asarray(patient), return_inverse=True)
+    confusion_matrix(t, said, k)  # it says which label is wrong
+    return np.bincount((owner * k + t) * k + said, minlength=len(names) * k * k).reshape(-1, k, k)
+
+
+def task_labels(
+    truth: ArrayLike, probabilities: NDArray[np.floating], task: Task
+) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Truth and decision of every cycle, and how many classes they are of: the data set's, or the task's with groups.
+
+    Groups are added in double precision, so that the order of adding cannot change a decision.
+    """
+    t, p = np.asarray(truth, dtype=np.int64), np.asarray(probabilities, dtype=np.float64)
     if task.decide == "class":
-        return confusion_matrix(truth, p.argmax(axis=1), len(task.mapping))
+        return t, p.argmax(axis=1), len(task.mapping)
     mapping = np.asarray(task.mapping)
-    grouped = p @ np.eye(len(task.classes), dtype=p.dtype)[mapping]
-    return confusion_matrix(mapping[np.asarray(truth, dtype=np.int64)], grouped.argmax(axis=1), len(task.classes))
+    return mapping[t], (p @ np.eye(len(task.classes))[mapping]).argmax(axis=1), len(task.classes)
 
 
 def in_task_classes(confusion: NDArray[np.int64], task: Task) -> NDArray[np.int64]:

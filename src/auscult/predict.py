@@ -26,6 +26,7 @@ from .analysis.spreadsheet import csv_text, printable, probability
 from .config import from_dict
 from .data import icbhi, sprsound
 from .data.cycles import END_TOLERANCE_S
+from .data.quality_store import scale_in, waveform_quality
 from .data.store import DTYPE, cycle_features
 from .errors import AuscultError
 from .evaluate import load_model, weights_file
@@ -34,6 +35,7 @@ from .models.weights import Weights, digest
 from .recipes import Recipe
 from .runs import write_json, write_text
 from .signal import io
+from .signal.quality import SAMPLE_RATE
 
 BATCH = 32
 MIN_WINDOW_S = 1.0  # a shorter rest at the end is no breath; it would be repeated to fill the clip
@@ -53,12 +55,14 @@ class PredictedCycle:
         end_s: end within the recording, seconds.
         label: the most probable class.
         probabilities: class -> probability.
+        quality: audio quality score in [0, 1], on the scale of the training cycles; None where training measured none.
     """
 
     start_s: float
     end_s: float
     label: str
     probabilities: dict[str, float]
+    quality: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +93,12 @@ class Prediction:
         return asdict(self) | {"note": RESEARCH_ONLY}
 
     def rows(self) -> list[list[Any]]:
-        """One row a cycle; the columns are those of `header`."""
+        """One row a cycle; the columns are those of `Model.header`."""
         return [
-            [self.recording, c.start_s, c.end_s, self.cycles_from, c.label, *c.probabilities.values()]
+            [
+                *(self.recording, c.start_s, c.end_s, self.cycles_from, c.label, *c.probabilities.values()),
+                *(() if c.quality is None else (c.quality,)),
+            ]
             for c in self.cycles
         ]
 
@@ -107,16 +114,18 @@ class Prediction:
         """
         path = Path(path)
         if path.suffix == ".csv":
-            write_text(path, csv_text(header(self.classes), self.rows()))
+            measured = any(c.quality is not None for c in self.cycles)
+            write_text(path, csv_text(header(self.classes, measured), self.rows()))
         elif path.suffix == ".json":
             write_json(path, self.to_dict())
         else:
             raise AuscultError("E_SETTING", f"cannot save to {str(path)!r}; its name must end in .csv or .json.")
 
 
-def header(classes: Sequence[str]) -> list[str]:
+def header(classes: Sequence[str], quality: bool = False) -> list[str]:
     """Columns of predictions.csv."""
-    return ["recording", "start_s", "end_s", "cycles_from", "predicted", *(f"p_{name}" for name in classes)]
+    columns = ["recording", "start_s", "end_s", "cycles_from", "predicted", *(f"p_{name}" for name in classes)]
+    return [*columns, "quality"] if quality else columns
 
 
 class Model:
@@ -143,6 +152,12 @@ class Model:
         self.file = file
         self.device = device
         self.sha256 = digest(weights.state)
+        self.scale = scale_in(weights.facts)
+
+    @property
+    def header(self) -> list[str]:
+        """Columns of predictions.csv."""
+        return header(self.classes, self.scale is not None)
 
     def predict(
         self,
@@ -211,7 +226,7 @@ class Model:
     ) -> Prediction:
         return Prediction(
             recording=printable(os.fspath(path)),
-            cycles=tuple(self._cycle(times, row) for times, row in zip(found, p, strict=True)),
+            cycles=tuple(map(self._cycle, found, p, self.quality(path, recording, found))),
             cycles_from=source,
             classes=self.classes,
             duration_s=round(recording.length_s, 4),
@@ -234,10 +249,24 @@ class Model:
             logits = self.classifier(torch.from_numpy(stored).to(self.device).float())
             return torch.softmax(logits.float(), dim=-1).cpu().numpy()
 
-    def _cycle(self, times: Interval, p: NDArray[np.float32]) -> PredictedCycle:
+    def quality(self, path: str | Path, recording: io.Recording, cycles: Sequence[Interval]) -> list[float | None]:
+        """The audio quality score of each cycle; None where training measured none.
+
+        Args:
+            recording: what `path` holds, at any rate; it is decoded again where that is not 16 kHz.
+        """
+        if self.scale is None:
+            return [None] * len(cycles)
+        waveform = recording.waveform
+        if recording.sample_rate != SAMPLE_RATE:
+            waveform = io.load(path, SAMPLE_RATE).waveform
+        return [probability(score) for score in self.scale.scores(waveform_quality(waveform, cycles))]
+
+    def _cycle(self, times: Interval, p: NDArray[np.float32], quality: float | None) -> PredictedCycle:
         named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
         start_s, end_s = (round(float(t), 4) for t in times)
-        return PredictedCycle(start_s=start_s, end_s=end_s, label=self.classes[int(p.argmax())], probabilities=named)
+        label = self.classes[int(p.argmax())]
+        return PredictedCycle(start_s=start_s, end_s=end_s, label=label, probabilities=named, quality=quality)
 
 
 def load(

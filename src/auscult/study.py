@@ -20,7 +20,7 @@ from typing import Any, Literal
 from .config import fingerprint, override, to_dict
 from .data.material import read
 from .errors import AuscultError
-from .recipes import Recipe, recipe
+from .recipes import RecipeSpec, recipe
 from .recipes.studies import Study
 from .runs import Run, read_json, write_json
 from .train import train
@@ -33,7 +33,7 @@ class PlannedRow:
     """A row with its settings applied; see `recipes.studies.Row`."""
 
     name: str
-    recipe: Recipe
+    recipe: RecipeSpec
     settings: tuple[str, ...]
     paper: float | None
 

@@ -13,17 +13,18 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .config import to_dict
+from .data.cycles import Corpus
 from .data.loader import train_loader
-from .data.material import Material, material
+from .data.material import Material
 from .errors import AuscultError
 from .evaluate import probabilities, task_scores
 from .metrics import Scores
-from .models.pretrained import locate, start_from
+from .models.pretrained import start_from
 from .models.weights import Weights, save_weights
 from .objectives import Objective
 from .optim import moving_average
 from .progress import say, track
-from .recipes import Recipe
+from .recipes import Recipe, RecipeSpec
 from .runs import Run, environment, load_state, save_state, write_json
 
 
@@ -40,7 +41,7 @@ class Step(nn.Module):
 
 
 def train(
-    recipe: Recipe,
+    recipe: RecipeSpec,
     dataset: str,
     data: Path,
     out: Path,
@@ -67,17 +68,19 @@ def train(
     run = Run(out)
     asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
     check_folder(run, asked, resume)
-    if recipe.weights is not None and not run.checkpoint.exists():
-        locate(recipe.weights)  # fetched, or missed, before any time is spent
-    stuff = material(
-        dataset, data, recipe.clip, recipe.split, recipe.validation, recipe.validation_seed, partial=partial
-    )
+    recipe.prepare(run)
+    stuff = recipe.material(dataset, data, partial=partial, training=True)
     if not stuff.split.train:
         raise AuscultError("E_DATA", f"no training cycle of {dataset} can be used; `auscult prepare` says why.")
+    if (recipe.selection == "best_on_test" or recipe.also_best_on_test) and not any(stuff.split.tests.values()):
+        raise AuscultError(
+            "E_DATA",
+            f"no test cycle of {dataset} has audio, so no epoch can be the best on them; leave out best_on_test.",
+        )
     if not run.exists:
         write_json(run.folder / "environment.json", environment())
         write_json(run.recipe_file, asked | {"data": str(data.resolve()), "classes": stuff.corpus.classes})
-    Trainer(recipe, stuff, run, seed).fit(resume)
+    recipe.fit(stuff, run, seed, resume)
     return run
 
 
@@ -126,8 +129,8 @@ class Trainer:
             cycles, recipe.batch_size, recipe.sampler, recipe.drop_last, seed, self.accelerator.device
         )
         self.epoch = 0  # whole epochs done
-        self.best = -math.inf
-        self.improved = False
+        self.best: dict[str, float] = {}  # of each selection that looks for one
+        self.improved: set[str] = set()
 
     def fit(self, resume: bool) -> None:
         """Trains to the recipe's last epoch, leaving a checkpoint after each."""
@@ -201,30 +204,20 @@ class Trainer:
         return losses
 
     def select(self) -> dict[str, Any]:
-        """Keeps the weights of this epoch where the recipe's selection says so; gives what was measured for it."""
+        """Keeps the weights of this epoch under each selection it is the best of; gives what was measured for that."""
         measured: dict[str, Any] = {}
         if self.stuff.split.validation:
             measured["validation"] = self.scores("validation")
-        if self.recipe.selection == "best_on_test":
-            measured["test"] = {part: self.scores(part) for part in self.stuff.split.tests}
-        score = self.selection_score(measured)
-        self.improved = score is not None and score > self.best
-        if score is not None and self.improved:
-            self.best = score
-            self.save(self.recipe.selection)
+        if self.recipe.selection == "best_on_test" or self.recipe.also_best_on_test:
+            measured["test"] = {part: self.scores(part) for part, rows in self.stuff.split.tests.items() if rows}
+        found = selection_scores(self.recipe, self.stuff.corpus, measured)
+        self.improved = {name for name, score in found.items() if score > self.best.get(name, -math.inf)}
+        self.best |= {name: found[name] for name in self.improved}
+        for name in sorted(self.improved):
+            self.save(name)
         if self.epoch == self.recipe.epochs:
             self.save("last")
         return measured
-
-    def selection_score(self, measured: dict[str, Any]) -> float | None:
-        """The number that chooses the epoch: the mean Score of the chosen task over the parts it is measured on."""
-        if self.recipe.selection == "last":
-            return None
-        test = self.recipe.selection == "best_on_test"
-        parts: Sequence[dict[str, Any]] = list(measured["test"].values()) if test else [measured["validation"]]
-        task = self.recipe.selection_task or self.stuff.corpus.tasks[0].name
-        values = [part[task]["Score"] for part in parts]
-        return sum(values) / len(values)
 
     def scores(self, part: str) -> dict[str, Any]:
         """Scores of every task on a part, with the weights of this moment."""
@@ -241,6 +234,8 @@ class Trainer:
             "epoch": self.epoch,
             "selection": selection,
         }
+        if self.stuff.quality is not None:
+            facts["quality"] = self.stuff.quality.scale.facts()
         weights = Weights(
             state=self.accelerator.unwrap_model(self.step).model.state_dict(),
             recipe=to_dict(self.recipe),
@@ -253,7 +248,7 @@ class Trainer:
         """Writes all that `restore` needs."""
         state = {
             "epoch": self.epoch,
-            "best": self.best if math.isfinite(self.best) else None,
+            "best": self.best,
             "step": self.accelerator.unwrap_model(self.step).state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -270,7 +265,7 @@ class Trainer:
         self.accelerator.unwrap_model(self.step).load_state_dict(state["step"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
-        self.best = -math.inf if state["best"] is None else state["best"]
+        self.best = dict(state["best"])
         self.run.rewind(self.epoch)
         say(f"resumed {self.run.folder} after epoch {self.epoch} of {self.recipe.epochs}")
 
@@ -283,5 +278,16 @@ class Trainer:
             found = record["validation"][task]
             text += f"  validation {task}: Se {100 * found['Se']:.1f} Sp {100 * found['Sp']:.1f}"
             text += f" Score {100 * found['Score']:.1f}"
-            text += " (best so far)" if self.improved else ""
+            text += " (best so far)" if "validation" in self.improved else ""
         return f"{text}  {seconds:.0f} s"
+
+
+def selection_scores(recipe: RecipeSpec, corpus: Corpus, measured: dict[str, Any]) -> dict[str, float]:
+    """For each selection the number that chooses its epoch: the mean Score of the chosen task over its parts."""
+    parts: dict[str, Sequence[dict[str, Any]]] = {}
+    if "validation" in measured:
+        parts["validation"] = [measured["validation"]]
+    if measured.get("test"):
+        parts["best_on_test"] = list(measured["test"].values())
+    task = recipe.selection_task or corpus.tasks[0].name
+    return {name: sum(part[task]["Score"] for part in of) / len(of) for name, of in parts.items()}

@@ -79,7 +79,7 @@ def facts(results: Results) -> str:
     best = f" ({BEST_ON_TEST})" if found.get("selection") == "best_on_test" else ""
     versions = ", ".join(f"{name} {version}" for name, version in where.get("versions", {}).items())
     listed = {
-        "data set": f"{results.stuff.corpus.name}, {results.stuff.kind} split",
+        "data set": results.where(),
         "recipe": results.settings["recipe"]["name"],
         "seed": found.get("seed"),
         "epoch": found.get("epoch"),
@@ -137,8 +137,8 @@ def score_row(s: Scores, interval: tuple[float, float], official: bool) -> str:
 
 
 def curves(results: Results) -> str:
-    """How the run trained."""
-    if not results.history:
+    """How the run trained; not beside scores on a data set that it did not train on."""
+    if not results.history or results.domain is not None:
         return ""
     task = results.settings["recipe"]["selection_task"] or results.stuff.corpus.tasks[0].name
     drawn = curves_figure(results.history, task, results.weights.facts.get("epoch"))

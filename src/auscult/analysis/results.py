@@ -2,20 +2,26 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import fingerprint
+from ..data.label_maps import DEFAULT
 from ..data.material import Material
+from ..data.splits import DEVICE
 from ..evaluate import Evaluation, as_json
-from ..metrics import Task, task_confusion
+from ..metrics import Task, patient_confusions
 from ..models.weights import Weights
+from ..out_of_domain import Domain
 from ..runs import Run, read_json, write_text
 from ..statistics import score_interval
 from . import RESEARCH_ONLY
+from .domain import cautions, domain_dict
+from .row_checks import sha256, with_checks
 from .spreadsheet import csv_text, exact
 
 BEST_ON_TEST = "literature protocol: epoch chosen on the test set"
@@ -32,6 +38,7 @@ class Results:
         settings: recipe.json of the run.
         environment: environment.json of the run.
         history: records of metrics.jsonl.
+        domain: what lies between the model and the data, where the model has not learned from this data set.
     """
 
     run: str
@@ -43,9 +50,20 @@ class Results:
     settings: dict[str, Any]
     environment: dict[str, Any]
     history: list[dict[str, Any]]
+    domain: Domain | None = None
+
+    def where(self, part: str | None = None) -> str:
+        """Data set, part and split in words; for a data set that is new to the model they say so."""
+        named = [self.stuff.corpus.name, *([f"part {part}"] if part else []), f"{self.stuff.kind} split"]
+        if self.domain is not None:
+            labels = self.domain.labels
+            named += ["out of domain", f"label map {labels.name} version {labels.version}"]
+        return ", ".join(named)
 
 
-def collect(run: Run, stuff: Material, weights: Weights, evaluations: list[Evaluation]) -> Results:
+def collect(
+    run: Run, stuff: Material, weights: Weights, evaluations: list[Evaluation], domain: Domain | None = None
+) -> Results:
     """Adds intervals, notes and the run's own records to an evaluation."""
     settings = run.settings()
     intervals = {}
@@ -58,19 +76,23 @@ def collect(run: Run, stuff: Material, weights: Weights, evaluations: list[Evalu
         weights=weights,
         evaluations=tuple(evaluations),
         intervals=intervals,
-        notes=tuple(notes(stuff, weights, settings)),
+        notes=tuple(
+            notes(stuff, weights, settings)
+            if domain is None
+            else cautions(stuff, weights, evaluations, domain, settings["partial"])
+        ),
         settings=settings,
         environment=read_json(run.folder / "environment.json"),
         history=run.history(),
+        domain=domain,
     )
 
 
 def by_patient(stuff: Material, evaluation: Evaluation, task: Task) -> NDArray[np.int64]:
     """Confusion matrix of every patient of a part, as `metrics.task_confusion` makes it. Shape: (P, K, K)."""
     cycles = [stuff.corpus.cycles[row] for row in evaluation.rows]
-    truth, names = np.array([c.label for c in cycles]), np.array([c.patient for c in cycles])
-    p = evaluation.probabilities
-    return np.stack([task_confusion(truth[names == n], p[names == n], task) for n in np.unique(names)])
+    truth, names = [c.label for c in cycles], [c.patient for c in cycles]
+    return patient_confusions(truth, evaluation.probabilities, names, task)
 
 
 def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[str]:
@@ -84,6 +106,13 @@ def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[s
             f"Patients {' and '.join(SHARED)} are on both sides of the official split; --split clean leaves their "
             "test cycles out."
         )
+    if stuff.kind.startswith(DEVICE):
+        found.append(
+            f"Trained without {stuff.kind.removeprefix(DEVICE)}, tested on its cycles of the test part alone: not a score "
+            f"on the official test of {corpus.name}."
+        )
+    if not stuff.heard:
+        found.append(f"{settings['recipe']['name']} heard nothing: it knows annotations and file names alone.")
     if settings["partial"] and corpus.missing_audio:
         found.append(partial_note(stuff))
     if weights.facts.get("selection") == "last" and not any(stuff.split.tests.values()):
@@ -107,13 +136,27 @@ def partial_note(stuff: Material) -> str:
 
 
 def write(out: Path, results: Results) -> Path:
-    """Writes scores.json, predictions.csv and report.html; gives the report's place."""
+    """Writes scores.json, predictions.csv and report.html; gives the report's place.
+
+    Out of domain they are scores_DATASET.json and so on; with another label map than the default one its name follows.
+    """
     from .report import page
 
-    write_text(out / "scores.json", json.dumps(without_nan(scores_dict(results)), indent=2, allow_nan=False) + "\n")
-    write_text(out / "predictions.csv", predictions_csv(results))
-    write_text(out / "report.html", page(results))
-    return out / "report.html"
+    predictions = with_checks(predictions_csv(results))
+    scores = scores_dict(results) | {"predictions_sha256": sha256(predictions)}
+    ending = file_ending(results)
+    write_text(out / f"scores{ending}.json", scores_text(scores))
+    write_text(out / f"predictions{ending}.csv", predictions)
+    write_text(out / f"report{ending}.html", page(results))
+    return out / f"report{ending}.html"
+
+
+def file_ending(results: Results) -> str:
+    """What the names of the files end with: scores on another data set never take the place of the run's own."""
+    if results.domain is None:
+        return ""
+    name = results.domain.labels.name
+    return f"_{results.stuff.corpus.name}" + (f"_{name}" if name != DEFAULT else "")
 
 
 def scores_dict(results: Results) -> dict[str, Any]:
@@ -121,7 +164,15 @@ def scores_dict(results: Results) -> dict[str, Any]:
     found = as_json(results.stuff, results.weights, list(results.evaluations))
     for (part, task), interval in results.intervals.items():
         found["parts"][part]["scores"][task]["interval_95"] = list(interval)
-    return {"note": RESEARCH_ONLY, "notes": results.notes, **found}
+    recipe = {"name": results.weights.recipe["name"], "fingerprint": fingerprint(results.weights.recipe)}
+    tasks = [asdict(task) for task in results.stuff.corpus.tasks]
+    new = {} if results.domain is None else {"out_of_domain": domain_dict(results.domain)}
+    return {"note": RESEARCH_ONLY, "notes": results.notes, "recipe": recipe, "tasks": tasks, **new, **found}
+
+
+def scores_text(scores: dict[str, Any]) -> str:
+    """scores.json as it is written."""
+    return json.dumps(without_nan(scores), indent=2, allow_nan=False) + "\n"
 
 
 def without_nan(value: Any) -> Any:
@@ -134,14 +185,16 @@ def without_nan(value: Any) -> Any:
 
 
 def predictions_csv(results: Results) -> str:
-    """One row a scored cycle."""
+    """One row a scored cycle; without audio quality its column is empty."""
     corpus = results.stuff.corpus
-    header = ["recording", "patient", "device", "part", "start_s", "end_s", "truth", "predicted"]
+    header = ["recording", "patient", "device", "part", "start_s", "end_s", "quality", "truth", "predicted"]
+    quality = results.stuff.quality
     rows: list[list[Any]] = []
     for e in results.evaluations:
         for row, p in zip(e.rows, e.probabilities, strict=True):
             c = corpus.cycles[row]
-            where = [c.recording, c.patient, c.device, e.part, c.start_s, c.end_s]
+            score = "" if quality is None or np.isnan(quality.scores[row]) else exact(quality.scores[row])
+            where = [c.recording, c.patient, c.device, e.part, c.start_s, c.end_s, score]
             said = [corpus.classes[c.label], corpus.classes[int(p.argmax())]]
             rows.append([*where, *said, *map(exact, p)])
     return csv_text([*header, *(f"p_{name}" for name in corpus.classes)], rows)

@@ -1,4 +1,7 @@
-"""Who was right about what: the counts of every patient and task, from predictions.csv and scores.json of a run."""
+"""Who was right about what: the counts of every patient and task, from predictions.csv of a run.
+
+The file holds probabilities that read back as the same float32, so every decision is made again from them.
+"""
 
 import csv
 from dataclasses import dataclass
@@ -9,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import AuscultError
-from ..metrics import Task, confusion_matrix
+from ..metrics import Task, confusion_matrix, patient_confusions
 from ..runs import Run
-
-HALF_DIGIT = 0.5e-4 * (1 + 1e-6)  # probabilities are written with four decimals
+from ..statistics import task_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,15 +25,17 @@ class Scored:
         key: recording and start of each cycle.
         patient: of each cycle.
         truth: (N,) index of the class.
-        predicted: (N,) index of the most probable class.
-        probabilities: (N, K) as written.
+        predicted: (N,) index of the class that the file names.
+        probabilities: (N, K).
+        line: (N,) the line of the file.
     """
 
     key: list[tuple[str, float]]
     patient: NDArray[np.str_]
     truth: NDArray[np.int64]
     predicted: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
+    probabilities: NDArray[np.float32]
+    line: NDArray[np.int64]
 
 
 def read_predictions(file: Path, classes: list[str]) -> dict[str, Scored]:
@@ -42,10 +46,10 @@ def read_predictions(file: Path, classes: list[str]) -> dict[str, Scored]:
     """
     try:
         with file.open(newline="", encoding="utf-8") as handle:
-            lines = list(csv.DictReader(handle))
-        parts: dict[str, list[dict[str, str]]] = {}
-        for line in sorted(lines, key=lambda line: (line["recording"], float(line["start_s"]))):
-            parts.setdefault(line["part"], []).append(line)
+            rows = [(number, row) for number, row in enumerate(csv.DictReader(handle), start=2)]
+        parts: dict[str, list[tuple[int, dict[str, str]]]] = {}
+        for number, row in sorted(rows, key=lambda found: (found[1]["recording"], float(found[1]["start_s"]))):
+            parts.setdefault(row["part"], []).append((number, row))
         return {part: _scored(found, classes) for part, found in parts.items()}
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise AuscultError(
@@ -53,18 +57,25 @@ def read_predictions(file: Path, classes: list[str]) -> dict[str, Scored]:
         ) from error
 
 
-def _scored(lines: list[dict[str, str]], classes: list[str]) -> Scored:
+def _scored(found: list[tuple[int, dict[str, str]]], classes: list[str]) -> Scored:
+    rows = [row for _, row in found]
     return Scored(
-        key=[(line["recording"], float(line["start_s"])) for line in lines],
-        patient=np.array([line["patient"] for line in lines]),
-        truth=np.array([classes.index(line["truth"]) for line in lines]),
-        predicted=np.array([classes.index(line["predicted"]) for line in lines]),
-        probabilities=np.array([[float(line[f"p_{name}"]) for name in classes] for line in lines]),
+        key=[(row["recording"], float(row["start_s"])) for row in rows],
+        patient=np.array([row["patient"] for row in rows]),
+        truth=np.array([classes.index(row["truth"]) for row in rows]),
+        predicted=np.array([classes.index(row["predicted"]) for row in rows]),
+        probabilities=np.array([[row[f"p_{name}"] for name in classes] for row in rows]).astype(np.float32),
+        line=np.array([number for number, _ in found]),
     )
 
 
+def patient_counts(scored: Scored, task: Task) -> NDArray[np.int64]:
+    """Normal found, normal, abnormal found, abnormal of every patient, in the order of their names. Shape: (4, P)."""
+    return task_counts(patient_confusions(scored.truth, scored.probabilities, scored.patient, task), task)
+
+
 def count_patients(run: Run, part: str, scored: Scored, found: dict[str, Any], task: Task) -> NDArray[np.int64]:
-    """Normal found, normal, abnormal found, abnormal of every patient, in the order of their names. Shape: (4, P).
+    """`patient_counts`, held to what scores.json says.
 
     Args:
         run: for the error.
@@ -73,45 +84,17 @@ def count_patients(run: Run, part: str, scored: Scored, found: dict[str, Any], t
     Raises:
         AuscultError: E_RUN when the two files of the run do not agree.
     """
+    wrong = np.flatnonzero(scored.probabilities.argmax(axis=1) != scored.predicted)
+    if len(wrong):
+        raise disagreement(run, part, f"line {scored.line[wrong[0]]} predicts a class that is not the most probable")
     if confusion_matrix(scored.truth, scored.predicted, len(task.mapping)).tolist() != found["confusion"]:
         raise disagreement(run, part, "their confusion matrices differ")
-    abnormal = np.asarray(task.mapping)[scored.truth] != 0
-    correct, margin = decisions(scored, task)
-    told = found["scores"][task.name]
-    for side, name in ((~abnormal, "normal"), (abnormal, "abnormal")):
-        if not settle(correct, margin, side, told[f"{name}_correct"]):
-            raise disagreement(
-                run, part, f"{task.name}, {name} cycles found: {correct[side].sum()} and {told[f'{name}_correct']}"
-            )
-    _, patient = np.unique(scored.patient, return_inverse=True)
-    sides = (~abnormal & correct, ~abnormal, abnormal & correct, abnormal)
-    return np.stack([np.bincount(patient[side], minlength=patient.max() + 1) for side in sides])
-
-
-def decisions(scored: Scored, task: Task) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Whether each cycle is right in a task, and how far its decision is from a tie; (N,) each."""
-    mapping = np.asarray(task.mapping)
-    if task.decide == "class":
-        correct = mapping[scored.predicted] == mapping[scored.truth]
-        return correct, np.full(len(correct), np.inf)
-    grouped = scored.probabilities @ np.eye(len(task.classes))[mapping]
-    best = np.sort(grouped, axis=1)
-    return grouped.argmax(axis=1) == mapping[scored.truth], (best[:, -1] - best[:, -2]) / len(mapping)
-
-
-def settle(correct: NDArray[np.bool_], margin: NDArray[np.float64], side: NDArray[np.bool_], wanted: int) -> bool:
-    """Makes the cycles of a side that are right as many as `wanted`; False where rounding cannot explain the rest.
-
-    Written with four decimals, a cycle next to a tie may fall to the other side; scores.json was made before rounding
-    and knows how many did. Changes `correct` in place, the nearest to a tie first.
-    """
-    excess = int(correct[side].sum()) - wanted
-    doubtful = np.flatnonzero(side & (margin <= HALF_DIGIT) & (correct == (excess > 0)))
-    if abs(excess) > len(doubtful):
-        return False
-    nearest = doubtful[np.argsort(margin[doubtful], kind="stable")][: abs(excess)]
-    correct[nearest] = ~correct[nearest]
-    return True
+    counts, told = patient_counts(scored, task), found["scores"][task.name]
+    for row, side in ((0, "normal"), (2, "abnormal")):
+        made, said = int(counts[row].sum()), told[f"{side}_correct"]
+        if made != said:
+            raise disagreement(run, part, f"{task.name}, {side} cycles found: {made} and {said}")
+    return counts
 
 
 def disagreement(run: Run, part: str, what: str) -> AuscultError:

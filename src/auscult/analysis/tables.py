@@ -98,11 +98,12 @@ def print_results(results: "Results", console: Console) -> None:
     """Everything `auscult evaluate` prints: for every part its confusion matrix and its scores, then the notes."""
     corpus, facts = results.stuff.corpus, results.weights.facts
     for e in results.evaluations:
-        title = f"{corpus.name}, part {e.part}, {results.stuff.kind} split: cycles by truth (rows) and prediction"
+        title = f"{results.where(e.part)}: cycles by truth (rows) and prediction"
         show(console, title, confusion_table(e.confusion, corpus.classes))
         console.print()
         intervals = {task: found for (part, task), found in results.intervals.items() if part == e.part}
-        show(console, f"scores in %, part {e.part}", score_table(e.scores, intervals))
+        new = "" if results.domain is None else ", out of domain"
+        show(console, f"scores in %, part {e.part}{new}", score_table(e.scores, intervals))
         console.print()
     lines = [LEGEND[formula] for formula in LEGEND if any(t.formula == formula for t in corpus.tasks)]
     if any(not math.isnan(low) for low, _ in results.intervals.values()):

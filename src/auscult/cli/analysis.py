@@ -49,3 +49,40 @@ def spectral(
     for file in write(out or run / "spectral", spectrum):
         say(f"wrote {file}")
     return 0
+
+
+@analyse.command
+def sharpness(
+    *runs: Path,
+    out: Path,
+    cycles: int = 256,
+    directions: int = 5,
+    reach: float = 0.5,
+    seed: int = 0,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+) -> int:
+    """Measures how sharp the minimum is where each run ended: curvature, and loss around the weights.
+
+    Args:
+        runs: run folders, for instance those of a recipe with SAM and without; runs of one recipe share a colour.
+        out: folder for the figure (PNG, PDF), its caption, sharpness.csv and sharpness_curves.csv.
+        cycles: training cycles to measure on, drawn as in training.
+        directions: random directions.
+        reach: how far along them; 1 moves each filter by its own length.
+        seed: of cycles and directions.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; each recipe's own choice without it.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+
+    from ..analysis.sharpness_run import Settings, measure_all, write
+    from ..progress import say
+    from ..runs import Run
+
+    prepare_process()
+    settings = Settings(cycles=cycles, directions=directions, reach=reach, seed=seed)
+    found = measure_all([Run(run) for run in runs], settings, data=data, selection=selection)
+    for file in write(out, found, settings):
+        say(f"wrote {file}")
+    return 0

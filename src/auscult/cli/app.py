@@ -12,15 +12,17 @@ from ..errors import AuscultError
 from ..version import __version__
 from .analysis import analyse
 from .bench import bench
+from .compare import compare
 from .data import download, list_, prepare
 from .evaluation import evaluate
 from .prediction import predict
 from .study import study
 from .training import demo, train
+from .verify import verify
 from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
-EXTRAS = ("accelerate", "matplotlib")
+EXTRAS = ("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers")
 
 app = App(
     name="auscult",
@@ -33,7 +35,18 @@ app = App(
     exit_on_error=False,
     result_action="return_value",
 )
-COMMANDS: tuple[Callable[..., int], ...] = (demo, download, prepare, train, evaluate, study, predict, list_)
+COMMANDS: tuple[Callable[..., int], ...] = (
+    demo,
+    download,
+    prepare,
+    train,
+    evaluate,
+    study,
+    compare,
+    verify,
+    predict,
+    list_,
+)
 for place, command in enumerate(COMMANDS):
     app.command(command, name=command.__name__.rstrip("_"), sort_key=place)
 for place, group in enumerate((analyse, weights, bench), len(COMMANDS)):

@@ -119,11 +119,10 @@ def classify(model: "Model", files: Iterable[Path], annotations: Path | None, wh
 
 def write(out: Path, model: "Model", results: Results, options: dict[str, Any]) -> None:
     """The four files of a results folder."""
-    from ..predict import header
     from ..runs import environment, write_json, write_text
 
     rows = [row for p in results.predictions for row in p.rows()]
-    write_text(out / "predictions.csv", csv_text(header(model.classes), rows))
+    write_text(out / "predictions.csv", csv_text(model.header, rows))
     columns = ["recording", "duration_s", "native_rate_hz", "cycles_from", "cycles"]
     columns += [*(f"n_{name}" for name in model.classes), "notes"]
     recordings = [

@@ -70,16 +70,16 @@ def check(
     source: str,
     /,
     *,
-    backbone: str = "dass",
-    size: str = "medium",
+    backbone: str | None = None,
+    size: str | None = None,
     allow_partial: Annotated[bool, FLAG] = False,
 ) -> int:
     """Says what of a checkpoint fits a backbone; fails when it fills less than 95 % of it.
 
     Args:
         source: a checkpoint file, or the name of published weights.
-        backbone: kind of the backbone.
-        size: of the backbone.
+        backbone: kind of the backbone. Published weights know theirs; a file is taken for dass.
+        size: of the backbone. Published weights know theirs; for a file it is medium for dass, else the backbone's own.
         allow_partial: do not fail.
     """
     import torch
@@ -88,12 +88,15 @@ def check(
     from ..errors import unknown
     from ..models import BACKBONES
     from ..models.convert import read_checkpoint
-    from ..models.pretrained import locate
+    from ..models.pretrained import PRETRAINED, locate
     from ..models.transfer import compare
 
+    if backbone is None:
+        backbone = PRETRAINED[source].backbone if source in PRETRAINED else "dass"
+        size = size or (PRETRAINED[source].size if source in PRETRAINED else "medium")
     if backbone not in BACKBONES:
         raise unknown("backbone", backbone, BACKBONES)
-    spec = from_dict(BACKBONES[backbone], {"size": size})
+    spec = from_dict(BACKBONES[backbone], {"size": size} if size else {})
     with torch.device("meta"):  # names and shapes are enough
         model = spec.build()
     report, _ = compare(model, read_checkpoint(locate(source)), source)

@@ -35,6 +35,8 @@ class Cycle:
         end_s: end within the recording, seconds.
         label: index into `Corpus.classes`.
         part: ``train`` or the name of a test part.
+        age_years: of the patient; None where the data set does not say.
+        sex: of the patient, ``male`` or ``female``; None where the data set does not say.
     """
 
     recording: str
@@ -45,6 +47,8 @@ class Cycle:
     end_s: float
     label: int
     part: str
+    age_years: float | None = None
+    sex: str | None = None
 
     @property
     def duration_s(self) -> float:

@@ -5,6 +5,7 @@ The folder holds the official archive, unpacked, and the official split file::
     icbhi/ICBHI_final_database/101_1b1_Al_sc_Meditron.wav
     icbhi/ICBHI_final_database/101_1b1_Al_sc_Meditron.txt     start s, end s, crackle 0/1, wheeze 0/1
     icbhi/ICBHI_challenge_train_test.txt                      recording, train|test
+    icbhi/ICBHI_Challenge_demographic_information.txt         patient, age, sex, ...; may be missing
 
 The recordings may be in any format soundfile reads. Other recordings laid out in the same way are read with
 `read_folder`.
@@ -15,6 +16,7 @@ Physiol. Meas. 40 035001.
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..errors import AuscultError, Code
 from ..metrics import Task
@@ -44,9 +46,18 @@ PUBLISHED = Published(
 )
 DATABASE_FOLDERS = ("ICBHI_final_database/audio_and_txt_files", "ICBHI_final_database", "audio_and_txt_files", ".")
 SPLIT_FILES = ("icbhi_challenge_train_test.txt", "official_split.txt")  # compared in lower case
+DEMOGRAPHICS_FILES = ("icbhi_challenge_demographic_information.txt", "demographic_info.txt")  # in lower case
+SEXES = {"M": "male", "F": "female", "NA": None}
 ADVICE = "`auscult download icbhi` fetches the data set; or unpack ICBHI_final_database.zip there yourself."
 # 91 recordings went round under the name of another device before the official split called them Meditron.
 OLD_DEVICES = ("AKGC417L", "LittC2SE")
+
+
+class Person(NamedTuple):
+    """Age in years and sex, ``male`` or ``female``, of a patient; None where it is not known."""
+
+    age_years: float | None = None
+    sex: str | None = None
 
 
 def read(folder: Path) -> Corpus:
@@ -96,7 +107,9 @@ def read_folder(
     _require_all(parts, annotations, stem_of, database, advice)
     audio_files = find_audio(database)
     audio_stem = match(parts, audio_files)
-    cycles, problems = _read_cycles({stem: annotations[on_disk] for stem, on_disk in stem_of.items()}, parts)
+    people, unread = _people(folder, database)
+    files = {stem: annotations[on_disk] for stem, on_disk in stem_of.items()}
+    cycles, problems = _read_cycles(files, parts, people)
     strangers = sorted(audio_files.keys() - audio_stem.values())
     return Corpus(
         name=name,
@@ -106,7 +119,7 @@ def read_folder(
         recordings=parts,
         tasks=tasks,
         test_parts=("test",),
-        problems=tuple(problems + [_stranger(audio_files[stem]) for stem in strangers]),
+        problems=tuple(problems + unread + [_stranger(audio_files[stem]) for stem in strangers]),
         published=published,
         recording_patients={stem: stem.split("_")[0] for stem in parts},
     )
@@ -157,6 +170,27 @@ def read_annotation(path: Path) -> list[tuple[float, float, int]]:
     return rows
 
 
+def read_demographics(path: Path) -> dict[str, Person]:
+    """Patient -> age and sex, from lines of patient, age in years, sex, BMI, weight and height; ``NA`` is not known.
+
+    Raises:
+        AuscultError: E_ANNOTATION, naming file, line, value and what is allowed.
+    """
+    people: dict[str, Person] = {}
+    for number, line in enumerate(_lines(path, "E_ANNOTATION"), start=1):
+        words, place = line.split(), f"line {number}"
+        if not words:
+            continue  # the published file begins with an empty line
+        if len(words) < 3 or words[2] not in SEXES:
+            allowed = "patient, age, M, F or NA, and more are needed, for instance 101 3 F NA 19 99"
+            raise bad_annotation(path, place, f"{line[:40]!r} cannot be read", allowed)
+        if words[0] in people:
+            raise bad_annotation(path, place, f"patient {words[0][:40]} is there twice", "each patient once")
+        age = None if words[1] == "NA" else parse_time(words[1], path, place, "age")
+        people[words[0]] = Person(age, SEXES[words[2]])
+    return people
+
+
 def match(official: Iterable[str], found: Iterable[str]) -> dict[str, str]:
     """Official name -> name on disk, for those found under their name or under their old device name.
 
@@ -183,7 +217,26 @@ def match(official: Iterable[str], found: Iterable[str]) -> dict[str, str]:
     return matched
 
 
-def _read_cycles(files: dict[str, Path], parts: dict[str, str]) -> tuple[list[Cycle], list[Problem]]:
+def _people(folder: Path, database: Path) -> tuple[dict[str, Person], list[Problem]]:
+    """The demographic table, if there is one that can be read; nothing but the shortcuts and the reports need it."""
+    path = _find(DEMOGRAPHICS_FILES, folder, database)
+    if path is None:
+        return {}, []
+    try:
+        return read_demographics(path), []
+    except AuscultError as error:
+        return {}, [Problem(path=str(path), code=error.code, message=error.message)]
+
+
+def _find(names: tuple[str, ...], folder: Path, database: Path) -> Path | None:
+    """The first file of these names, compared in lower case, in or beside the folders of a corpus."""
+    places = dict.fromkeys((folder, database, database.parent))
+    return next((p for place in places for p in sorted(place.iterdir()) if p.name.lower() in names), None)
+
+
+def _read_cycles(
+    files: dict[str, Path], parts: dict[str, str], people: dict[str, Person]
+) -> tuple[list[Cycle], list[Problem]]:
     cycles: list[Cycle] = []
     problems: list[Problem] = []
     for stem, path in sorted(files.items()):
@@ -193,7 +246,8 @@ def _read_cycles(files: dict[str, Path], parts: dict[str, str]) -> tuple[list[Cy
         except AuscultError as error:
             problems.append(Problem(path=str(path), code=error.code, message=error.message))
             continue
-        origin = {"recording": stem, "patient": patient, "device": device, "site": site, "part": parts[stem]}
+        origin: dict[str, Any] = {"recording": stem, "patient": patient, "device": device, "site": site}
+        origin |= {"part": parts[stem], **people.get(patient, Person())._asdict()}
         cycles += [Cycle(start_s=start, end_s=end, label=label, **origin) for start, end, label in rows]
     return cycles, problems
 
@@ -228,11 +282,10 @@ def _database(folder: Path, name: str, advice: str) -> Path:
 
 
 def _split_file(folder: Path, database: Path, name: str, advice: str) -> Path:
+    path = _find(SPLIT_FILES, folder, database)
+    if path is not None:
+        return path
     places = dict.fromkeys((folder, database, database.parent))
-    for place in places:
-        for path in sorted(place.iterdir()):
-            if path.name.lower() in SPLIT_FILES:
-                return path
     raise AuscultError(
         "E_DATA",
         f"no {name} split file: looked for ICBHI_challenge_train_test.txt or official_split.txt in "

@@ -7,7 +7,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ..batch import Batch
 from .cycles import Corpus
@@ -24,9 +26,12 @@ class CycleDataset:
 
     Args:
         rows: rows of ``corpus.cycles``, in the order of the positions.
+        quality: (N,) audio quality score of every row of the corpus; None where nobody asked for it.
     """
 
-    def __init__(self, corpus: Corpus, features: Features, rows: Sequence[int]) -> None:
+    def __init__(
+        self, corpus: Corpus, features: Features, rows: Sequence[int], quality: NDArray[np.float32] | None = None
+    ) -> None:
         self.features = features
         self.rows = list(rows)
         cycles = [corpus.cycles[row] for row in self.rows]
@@ -35,6 +40,7 @@ class CycleDataset:
         self.label = torch.tensor([c.label for c in cycles], dtype=torch.int64)
         self.patient = torch.tensor([patient[c.patient] for c in cycles], dtype=torch.int64)
         self.device = torch.tensor([device[c.device] for c in cycles], dtype=torch.int64)
+        self.quality = None if quality is None else torch.from_numpy(quality[self.rows])
 
     @property
     def frames(self) -> list[int]:
@@ -64,6 +70,7 @@ class CycleDataset:
             patient=held(self.patient[positions]),
             device=held(self.device[positions]),
             index=held(torch.tensor(rows, dtype=torch.int64)),
+            quality=None if self.quality is None else held(self.quality[positions]),
         )
 
 

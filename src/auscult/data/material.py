@@ -8,10 +8,12 @@ import numpy as np
 from ..errors import AuscultError, unknown
 from ..progress import say, track
 from ..signal.clip import Clip
+from ..signal.quality import Quality
 from . import DATASETS
 from .cycles import Corpus, Problem
 from .loader import CycleDataset
-from .splits import Kind, Split, split
+from .quality_store import Graded, Scale, grade
+from .splits import Split, split
 from .store import Features, features
 
 SHOWN_PROBLEMS = 5
@@ -19,16 +21,24 @@ SHOWN_PROBLEMS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """A corpus ready to train and evaluate on; `split` holds usable rows only."""
+    """A corpus ready to train and evaluate on; `split` holds usable rows only.
+
+    Args:
+        quality: audio quality of every cycle; None where nobody asked for it.
+        heard: False where nothing here was made of audio, which then need not be there.
+    """
 
     corpus: Corpus
     features: Features
     split: Split
-    kind: Kind
+    kind: str
+    quality: Graded | None = None
+    heard: bool = True
 
     def dataset(self, part: str) -> CycleDataset:
         """The cycles of ``train``, ``validation`` or a test part."""
-        return CycleDataset(self.corpus, self.features, self.rows(part))
+        scores = None if self.quality is None else self.quality.scores
+        return CycleDataset(self.corpus, self.features, self.rows(part), scores)
 
     def rows(self, part: str) -> list[int]:
         """Rows of the corpus in ``train``, ``validation`` or a test part."""
@@ -56,12 +66,21 @@ def read(dataset: str, data: Path) -> Corpus:
 
 
 def material(
-    dataset: str, data: Path, clip: Clip, kind: Kind, validation: float, validation_seed: int, *, partial: bool = False
+    dataset: str,
+    data: Path,
+    clip: Clip,
+    kind: str,
+    validation: float,
+    validation_seed: int,
+    *,
+    partial: bool = False,
+    quality: Quality | None = None,
 ) -> Material:
     """Reads a data set, makes or finds its features, and splits it.
 
     Args:
         partial: go on with the recordings that are there when others have no audio; what is missing is said.
+        quality: measure the audio quality of every cycle too, for an objective that asks for it.
 
     Raises:
         AuscultError: E_DATA when audio is missing and `partial` is False, or a part that is needed is empty.
@@ -81,7 +100,22 @@ def material(
     tell(problems)
     usable = replace(corpus, problems=problems)
     rows = only(made.usable, split(corpus, kind, validation, validation_seed))
-    return Material(corpus=usable, features=made, split=rows, kind=kind)
+    stuff = Material(corpus=usable, features=made, split=rows, kind=kind)
+    return stuff if quality is None else with_quality(stuff, quality)
+
+
+def with_quality(stuff: Material, how: Quality | Scale) -> Material:
+    """The same material with audio quality scores; training cycles that have none are left out.
+
+    Args:
+        how: a scale that is there already, or settings whose scale the training cycles make.
+    """
+    corpus = stuff.corpus
+    graded = grade(corpus, how, stuff.split.train, Bar(f"audio quality of {corpus.name}"))
+    known = {problem.path for problem in corpus.problems}
+    tell(tuple(problem for problem in graded.problems if problem.path not in known))
+    train = [row for row in stuff.split.train if np.isfinite(graded.scores[row])]
+    return replace(stuff, quality=graded, split=replace(stuff.split, train=train))
 
 
 def only(usable: np.ndarray, whole: Split) -> Split:

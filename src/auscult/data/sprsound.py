@@ -203,7 +203,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _cycles(path: Path, part: str) -> list[Cycle]:
     name = parse_name(path)
-    origin = {"recording": path.stem, "patient": name.patient, "device": DEVICE, "site": name.site, "part": part}
+    origin: dict[str, Any] = {"recording": path.stem, "patient": name.patient, "device": DEVICE, "site": name.site}
+    origin |= {"part": part, "age_years": name.age_years, "sex": name.gender}
     return [Cycle(start_s=start, end_s=end, label=label, **origin) for start, end, label in read_annotation(path)]
 
 

@@ -32,30 +32,31 @@ class Features:
     The frames of one cycle lie behind those of the one before, so cycles of different length waste nothing.
 
     Args:
-        fbank: (frames in all, F), memory-mapped; the frames of cycles that failed are zero.
+        fbank: (frames in all, F), float16 and memory-mapped, or float32 in memory (`data.columns`); the frames of
+            cycles that failed are zero.
         frames: (N,) frames of each cycle.
         usable: (N,) False where the recording could not be used.
         problems: one a recording that could not be used.
-        file: where the array lies.
+        file: where the array lies; None where it is in memory only.
     """
 
-    fbank: NDArray[np.float16]
+    fbank: NDArray[np.floating]
     frames: NDArray[np.int64]
     usable: NDArray[np.bool_]
     problems: tuple[Problem, ...]
-    file: Path
+    file: Path | None
 
     @cached_property
     def ends(self) -> NDArray[np.int64]:
         """(N,) where the frames of each cycle end in `fbank`."""
         return self.frames.cumsum()
 
-    def row(self, row: int) -> NDArray[np.float16]:
-        """The filterbank of one cycle, a view of the memory map. Shape: (T, F)."""
+    def row(self, row: int) -> NDArray[np.floating]:
+        """The filterbank of one cycle, a view. Shape: (T, F)."""
         return self.fbank[self.ends[row] - self.frames[row] : self.ends[row]]
 
     def read(self, rows: Sequence[int], *, pinned: bool = False) -> torch.Tensor:
-        """A copy of the filterbanks of some cycles, float16 as stored. Shape: (B, T, F).
+        """A copy of the filterbanks of some cycles, of the type they have here. Shape: (B, T, F).
 
         Args:
             pinned: in page-locked memory, from which a GPU copies while the CPU goes on.
@@ -68,7 +69,8 @@ class Features:
             raise ValueError(
                 f"cycles of {sorted(lengths)} frames cannot share a batch; cycles of one length are needed"
             )
-        made = torch.empty(len(rows), lengths.pop(), self.fbank.shape[1], dtype=torch.float16, pin_memory=pinned)
+        dtype = torch.from_numpy(np.empty(0, self.fbank.dtype)).dtype
+        made = torch.empty(len(rows), lengths.pop(), self.fbank.shape[1], dtype=dtype, pin_memory=pinned)
         array = made.numpy()
         for position, row in enumerate(rows):
             array[position] = self.row(row)
@@ -82,10 +84,14 @@ def cache_folder() -> Path:
 
 def key(corpus: Corpus, clip: Clip) -> str:
     """The fingerprint: settings, every cycle's place, and name, size and time of every audio file."""
-    files = {stem: _stamp(path) for stem, path in sorted(corpus.audio.items())}
-    cycles = [[c.recording, c.start_s, c.end_s] for c in corpus.cycles]
     made_by = {"front_end": FRONT_END, "dtype": np.dtype(DTYPE).name, "clip": to_dict(clip)}
-    return fingerprint({**made_by, "files": files, "cycles": cycles}, length=20)
+    return fingerprint({**made_by, **places(corpus)}, length=20)
+
+
+def places(corpus: Corpus) -> dict[str, Any]:
+    """The audio a corpus points at, JSON-ready: every cycle's place, and name, size and time of every file."""
+    files = {stem: _stamp(path) for stem, path in sorted(corpus.audio.items())}
+    return {"files": files, "cycles": [[c.recording, c.start_s, c.end_s] for c in corpus.cycles]}
 
 
 def _stamp(path: Path) -> list[Any]:
@@ -133,10 +139,10 @@ def _make(
     shape = (*((int(ends[-1]),) if clip.buckets_s else one_length), clip.n_mels)
     problems: list[Problem] = []
     unusable: list[int] = []
-    by_recording = _by_recording(corpus)
+    recordings = by_recording(corpus)
     with replacing(file) as temporary, _open_array(temporary, shape) as whole:
         array = whole.reshape(-1, clip.n_mels)  # a view
-        for done, (stem, rows) in enumerate(by_recording):
+        for done, (stem, rows) in enumerate(recordings):
             cycles = [corpus.cycles[row] for row in rows]
             try:
                 for row, fbank in zip(rows, recording_features(corpus.audio[stem], cycles, clip), strict=True):
@@ -145,14 +151,15 @@ def _make(
                 problems.append(Problem(path=str(corpus.audio[stem]), code=error.code, message=error.message))
                 unusable.extend(rows)
             if progress:
-                progress(done + 1, len(by_recording))
+                progress(done + 1, len(recordings))
         if len(unusable) == len(corpus.cycles):
             first = f" The first problem: {problems[0].message}" if problems else ""
             raise AuscultError("E_DATA", f"no recording of {corpus.name} can be used.{first}")
     write_json(record, {"unusable": unusable, "problems": [asdict(p) for p in problems], "clip": to_dict(clip)})
 
 
-def _by_recording(corpus: Corpus) -> list[tuple[str, list[int]]]:
+def by_recording(corpus: Corpus) -> list[tuple[str, list[int]]]:
+    """Every recording that has cycles, with their rows."""
     rows = sorted(range(len(corpus.cycles)), key=lambda row: corpus.cycles[row].recording)
     return [(stem, list(group)) for stem, group in groupby(rows, key=lambda row: corpus.cycles[row].recording)]
 

@@ -6,7 +6,8 @@ a later download under the same name must have the same one. Files that came wit
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 
 import platformdirs
 from torch import nn
@@ -20,6 +21,8 @@ from .transfer import Report, load_backbone
 
 DASS_RELEASES = "https://github.com/Saurabhbhati/DASS/releases"
 DASS_HUB = "https://huggingface.co/saurabhati"
+AST_HUB = "https://huggingface.co/MIT/ast-finetuned-audioset-10-10-0.4593"
+EFFICIENTAT_RELEASES = "https://github.com/fschmid56/EfficientAT/releases"
 VMAMBA_RELEASES = "https://github.com/MzeroMiko/VMamba/releases/download/%23v2cls"
 
 
@@ -60,7 +63,7 @@ def _hub(name: str, size: str, what: str) -> Pretrained:
 
 # The pages are those the DASS repository and its model cards name; `model.safetensors` is what `save_pretrained`
 # writes, seen in a public copy of DASS_medium_AudioSet_48.9. v0.2 is the file of the public Lung-SRAD code. The two
-# addresses of VMamba stand in its vmamba.py and in ast_models.py of DASS.
+# addresses of VMamba stand in its vmamba.py and in ast_models.py of DASS; that of the original AST in its own.
 PRETRAINED: dict[str, Pretrained] = {
     "dass_small_v1": _hub("DASS_small_AudioSet_47.2", "small", "DASS small, AudioSet, teacher AST, mAP 47.2"),
     "dass_medium_v1": Pretrained(
@@ -95,6 +98,31 @@ PRETRAINED: dict[str, Pretrained] = {
         size="medium",
         url=f"{VMAMBA_RELEASES}/vssm1_small_0229s_ckpt_epoch_240.pth",
         page="https://github.com/MzeroMiko/VMamba",
+    ),
+    "ast_audioset": Pretrained(
+        what="AST base, stride 10, ImageNet and AudioSet, mAP 45.9; the start of the AST line of systems",
+        backbone="ast",
+        size="base",
+        url=f"{AST_HUB}/resolve/main/model.safetensors",
+        page=AST_HUB,
+        about_mb=346,
+    ),
+    "ast_audioset_original": Pretrained(
+        what="the same weights in the file of the AST authors (audioset_10_10_0.4593.pth)",
+        backbone="ast",
+        size="base",
+        url="https://www.dropbox.com/s/cv4knew8mvbrnvq/audioset_0.4593.pth?dl=1",
+        page="https://github.com/YuanGongND/ast",
+        about_mb=353,
+    ),
+    "mn04_audioset": Pretrained(
+        what="EfficientAT mn04, AudioSet, mAP 43.2 (MIT licence, Florian Schmid)",
+        backbone="mobilenet",
+        size="mn04",
+        url=f"{EFFICIENTAT_RELEASES}/download/v0.0.1/mn04_as_mAP_432.pt",
+        page=EFFICIENTAT_RELEASES,
+        sha256="899a8c6217063f6941793102a2780b3dd788ab11fce468d9cf5f0577c453321c",
+        about_mb=4,
     ),
 }
 
@@ -132,7 +160,7 @@ def weights_folder() -> Path:
 
 def cached(name: str) -> Path:
     """Where the weights of that name lie once they are there."""
-    suffix = Path(PRETRAINED[name].url or ".pth").suffix or ".pth"
+    suffix = PurePosixPath(urlsplit(PRETRAINED[name].url or "").path).suffix or ".pth"
     return weights_folder() / f"{name}{suffix}"
 
 

@@ -3,7 +3,6 @@
 Every tensor of the file and every parameter of the backbone ends in exactly one list of the `Report`.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,27 +13,22 @@ from torch import Tensor, nn
 
 from ..errors import AuscultError
 from ..progress import say
+from . import ast_layouts, dass_layouts, mobilenet_layouts
+from .ast import AST
 from .convert import read_checkpoint, sha256
 from .dass import DASS
+from .layouts import Translation, by_name
+from .mobilenet import MobileNetV3
 
 ENOUGH = 0.95
 SHOWN = 5
-PREFIXES = ("module.", "v.", "dass.", "backbone.")  # DataParallel, the DASS class, its Hugging Face class, ours
 HEADS = ("classifier.head.", "head.", "front.")
-STEM = "patch_embed.0.weight"
-# From the Hugging Face copies of DASS (modeling_dass.py) and the one-file vmamba.py to the names of the checkpoints.
-DASS_NAMES = (
-    (r"^patch_embeddings\.projection\.0\.", "patch_embed.0."),
-    (r"^patch_embeddings\.projection\.1\.", "patch_embed.2."),
-    (r"^patch_embeddings\.projection\.3\.", "patch_embed.5."),
-    (r"^patch_embeddings\.projection\.4\.", "patch_embed.7."),
-    (r"\.downsample\.down\.", ".downsample.1."),
-    (r"\.downsample\.norm\.", ".downsample.3."),
-    (r"\.(x_proj|dt_projs)\.weight$", r".\1_weight"),
-    (r"^norm\.", "classifier.norm."),
-    (r"^head\.", "classifier.head."),
-)
-NAMES: dict[type[nn.Module], tuple[tuple[str, str], ...]] = {DASS: DASS_NAMES}
+EXTRAS = ("adapters.",)  # ours, that no published file has
+TRANSLATIONS: dict[type[nn.Module], Translation] = {
+    DASS: dass_layouts.translate,
+    AST: ast_layouts.translate,
+    MobileNetV3: mobilenet_layouts.translate,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +42,8 @@ class Report:
         unexpected: tensors of the file that the backbone has no use for.
         misfits: parameters it has in a shape or type that does not fit; they count as missing too.
         dropped: the classifier head of the task it was trained for.
-        reshaped: matched after a change of shape, each with both shapes.
-        share: fraction of the backbone's numbers that are matched, without its head.
+        reshaped: matched after a change of shape, each with the file's shape and ours.
+        share: fraction of the backbone's numbers that are matched, without its head and its adapters.
         sha256: of the file; empty where none was read.
     """
 
@@ -116,8 +110,8 @@ def first(names: Iterable[str]) -> str:
 def load_backbone(model: nn.Module, source: Path, *, allow_partial: bool = False) -> Report:
     """Fills a backbone from a checkpoint and says what was matched, missing and unexpected.
 
-    1x1 convolutions (O, I, 1, 1) become linear weights (O, I); the stem of a network for colour images is summed over
-    its three channels, which is what that network answers to a grey image; the head of the file's own task is dropped.
+    Names and shapes are brought to ours by the `Translation` of the backbone's class; the head of the file's own task
+    is dropped.
 
     Args:
         model: the backbone; unchanged when the file is refused.
@@ -126,8 +120,6 @@ def load_backbone(model: nn.Module, source: Path, *, allow_partial: bool = False
 
     Raises:
         AuscultError: E_RUN.
-
-    Source: stem and head as in the code of Bhati et al. 2024 (DASS), src/models/ast_models.py.
     """
     report, state = compare(model, read_checkpoint(source), str(source))
     say(report.text())
@@ -149,24 +141,23 @@ def compare(model: nn.Module, found: dict[str, Tensor], source: str) -> tuple[Re
     want = model.state_dict()
     state: dict[str, Tensor] = {}
     unexpected, misfits, dropped, reshaped = [], [], [], []
-    for published, tensor in found.items():
-        name, shape = rename(published, type(model)), tuple(tensor.shape)
+    for published, name, tensor in TRANSLATIONS.get(type(model), by_name)(model, found):
         if name in state:
             raise AuscultError("E_RUN", f"{source} has {name} twice; the second is called {published}.")
-        target = want.get(name)
-        fitted = None if target is None else fit(name, tensor, tuple(target.shape))
-        if target is not None and fitted is not None:
-            state[name] = fitted.to(target.dtype)
+        target, shape = want.get(name), tuple(found[published].shape)
+        same_kind = target is not None and tensor.is_floating_point() == target.is_floating_point()
+        if target is not None and same_kind and tensor.shape == target.shape:
+            state[name] = tensor.to(target.dtype)
             if shape != tuple(target.shape):
                 reshaped.append(f"{name} {shape} -> {tuple(target.shape)}")
         elif name.startswith(HEADS):
             dropped.append(f"{name} {shape}")
         elif target is not None:
-            kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}"
+            kind = "" if same_kind else f" of {tensor.dtype}"
             misfits.append(f"{name} {shape}{kind} instead of {tuple(target.shape)}")
-        else:
+        elif published not in unexpected:  # one tensor may have been cut into several
             unexpected.append(published)
-    body = [name for name in want if not name.startswith(HEADS)]
+    body = [name for name in want if not name.startswith(HEADS + EXTRAS)]
     share = sum(want[n].numel() for n in body if n in state) / max(sum(want[n].numel() for n in body), 1)
     report = Report(
         source=source,
@@ -179,32 +170,3 @@ def compare(model: nn.Module, found: dict[str, Tensor], source: str) -> tuple[Re
         share=share,
     )
     return report, state
-
-
-def rename(name: str, kind: type[nn.Module]) -> str:
-    """The name that a tensor of a published checkpoint has in a backbone of this class.
-
-    >>> rename("module.v.layers.0.blocks.1.op.Ds", DASS), rename("dass.layers.0.downsample.down.bias", DASS)
-    ('layers.0.blocks.1.op.Ds', 'layers.0.downsample.1.bias')
-    """
-    for prefix in PREFIXES:
-        name = name.removeprefix(prefix)
-    for pattern, ours in NAMES.get(kind, ()):
-        name = re.sub(pattern, ours, name)
-    return name
-
-
-def fit(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor | None:
-    """`tensor` in our shape, or None where it is another thing."""
-    have = tuple(tensor.shape)
-    if not tensor.is_floating_point():
-        return None
-    if have == shape:
-        return tensor
-    if len(have) == 4 and have == (*shape, 1, 1):
-        return tensor.reshape(shape)  # a 1x1 convolution is a linear layer
-    if name.endswith(("x_proj_weight", "dt_projs_weight")) and have == (shape[0] * shape[1], *shape[2:]):
-        return tensor.reshape(shape)  # four directions in one grouped layer
-    if name == STEM and have[1:2] == (3,) and (have[0], 1, *have[2:]) == shape:
-        return tensor.sum(dim=1, keepdim=True)
-    return None

@@ -19,6 +19,7 @@ from ..batch import Batch
 from ..config import spec
 from ..errors import AuscultError
 from ..models import Backbone, Classifier
+from ..signal.quality import Quality
 from .cross_entropy import CrossEntropy
 from .mixing import Axis, Mix, draw, mixed
 from .spec import FeatureObjectiveSpec, Objective, ObjectiveSpec
@@ -64,6 +65,10 @@ class PatchMix(ObjectiveSpec):
             raise ValueError(f"weights={self.weights}; one for each of axes={','.join(self.axes)} is needed")
         if not (self.tau > 0 and self.beta > 0):
             raise ValueError(f"tau={self.tau} and beta={self.beta} must both be more than 0")
+
+    @property
+    def quality_asked(self) -> Quality | None:
+        return self.cross_entropy.quality_asked
 
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "PatchMixObjective":
         return PatchMixObjective(self, features, counts)

@@ -7,11 +7,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..errors import AuscultError
 from ..models import Classifier
+from ..signal.quality import Quality
 
 
 class ObjectiveSpec:
     """Base of every objective spec. `build(features, counts)` makes an `Objective`."""
+
+    @property
+    def quality_asked(self) -> Quality | None:
+        """How the audio quality in `Batch.quality` is to be scored; None where it is not looked at."""
+        return None
 
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "Objective":
         """An objective for a model with features of length `features`.
@@ -61,3 +68,13 @@ class FeatureObjective(Objective):
     def forward(self, model: nn.Module, batch: Batch) -> dict[str, Tensor]:
         parts = cast(Classifier, model)
         return self.losses(parts.head, parts.backbone(parts.front(batch.fbank)), batch)
+
+
+def need_devices(method: str, devices: int) -> None:
+    """Raises AuscultError E_SETTING where all cycles come from one device."""
+    if devices < 2:
+        raise AuscultError(
+            "E_SETTING",
+            f"{method} tells devices apart, and this data set has {devices}; two or more are needed. "
+            "Train on icbhi, or choose another objective.",
+        )

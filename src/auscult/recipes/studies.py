@@ -1,6 +1,7 @@
 """Studies: rows of recipes that are trained with the same seeds and compared; one line each in `STUDIES`.
 
-Source: Lung-SRAD (Shridhar et al. 2026), Table 2 and Figure 3.
+Source: Lung-SRAD (Shridhar et al. 2026), Table 2 and Figure 3; QLung (arXiv 2606.11915), its ablation; SAM-AST (arXiv
+2512.22564), its ablation.
 """
 
 from collections.abc import Callable, Sequence
@@ -70,6 +71,61 @@ def lung_srad_sweep(which: str, size: Size) -> Study:
     return Study(name=f"lung_srad_{which}{end}", rows=rows)
 
 
+SAM_ROWS: dict[Size, tuple[str, ...]] = {
+    "medium": ("ast_ce", "ast_wrs", "sam_ast"),
+    "nano": ("dass_nano", "wrs_dass_nano", "sam_dass_nano"),
+}
+QLUNG_ROWS: dict[Size, tuple[str, ...]] = {
+    "medium": ("qlung_ce", "qlung_fixed", "qlung_quality", "qlung_imbalance", "qlung"),
+    "nano": (
+        "dass_nano",
+        "qlung_fixed_dass_nano",
+        "qlung_quality_dass_nano",
+        "qlung_imbalance_dass_nano",
+        "qlung_dass_nano",
+    ),
+}
+QLUNG_SCORES = (59.55, 59.72, 60.47, 60.56, 62.01)
+QLUNG_IS = (
+    "ablation of QLung: ICBHI 4-class, AST from AudioSet weights, mean of five runs, best epoch on the test set; not "
+    "comparable"
+)
+COMBINED_ROWS: dict[Size, tuple[str, ...]] = {
+    "medium": ("dass", "lung_srad", "lung_srad_qlung", "lung_srad_sam", "lung_srad_qlung_sam"),
+    "nano": ("dass_nano", "lung_srad_nano", "lung_srad_qlung_nano", "lung_srad_sam_nano", "lung_srad_qlung_sam_nano"),
+}
+
+
+def of_size(name: str, rows: dict[Size, tuple[str, ...]], size: Size) -> tuple[str, ...]:
+    """The recipes of a study at that size.
+
+    Raises:
+        AuscultError: E_SETTING for a size it has not.
+    """
+    if size not in rows:
+        raise AuscultError("E_SETTING", f"{name} has no size {size}; there are {', '.join(rows)}.")
+    return rows[size]
+
+
+def sam_ablation(size: Size) -> Study:
+    """Plain, with weighted sampling, with sharpness-aware minimisation too; the paper's figures are not known."""
+    names = of_size("sam_ablation", SAM_ROWS, size)
+    return Study(name=f"sam_ablation{ENDINGS[size]}", rows=tuple(Row(name=name, recipe=name) for name in names))
+
+
+def qlung_ablation(size: Size) -> Study:
+    """From cross-entropy to the whole of QLung, a part at a time."""
+    names = of_size("qlung_ablation", QLUNG_ROWS, size)
+    rows = tuple(Row(name=n, recipe=n, paper=p) for n, p in zip(names, QLUNG_SCORES, strict=True))
+    return Study(name=f"qlung_ablation{ENDINGS[size]}", rows=rows, paper=QLUNG_IS)
+
+
+def combinations(size: Size) -> Study:
+    """Lung-SRAD with QLung's margin, with SAM, with both; published by nobody."""
+    names = of_size("combinations", COMBINED_ROWS, size)
+    return Study(name=f"combinations{ENDINGS[size]}", rows=tuple(Row(name=name, recipe=name) for name in names))
+
+
 def point(settings: Sequence[str]) -> str:
     """The name of a point, by its first setting.
 
@@ -86,6 +142,9 @@ STUDIES: dict[str, Callable[[Size], Study]] = {
     "lung_srad_kernel": partial(lung_srad_sweep, "kernel"),
     "lung_srad_sigma": partial(lung_srad_sweep, "sigma"),
     "lung_srad_stage": partial(lung_srad_sweep, "stage"),
+    "sam_ablation": sam_ablation,
+    "qlung_ablation": qlung_ablation,
+    "combinations": combinations,
 }
 
 

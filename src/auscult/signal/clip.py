@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..config import ADDED, spec
 from ..errors import AuscultError
+from . import efficientat
 from .fbank import fbank, frame_count
 from .pad import cyclic, fade, zero
 
@@ -40,9 +41,12 @@ class Clip:
             shortest that holds it instead of to `length_s`, so a network reads less of the same sound twice. Empty for
             one length. Ours: the lineage knows one length only. Not with ``Input(normalise="mel")``: its batch norm
             would see cycles of one length at a time while training (docs/log.md).
+        filterbank: ``"kaldi"``, or ``"efficientat"``, the front end of the networks of `models/mobilenet.py`: 32 kHz
+            only, and a floor of 1e-5, which swallows more of a quiet recording.
 
     Raises:
-        ValueError: a rate or length that leaves no frame, a negative fade, no mel bin, or buckets in another order.
+        ValueError: a rate or length that leaves no frame, a negative fade, no mel bin, buckets in another order, or a
+            rate that the filterbank does not know.
 
     >>> Clip().samples, Clip().frames
     (128000, 798)
@@ -56,10 +60,15 @@ class Clip:
     n_mels: int = 128
     amplitude: Literal["unit", "int16"] = "unit"
     buckets_s: tuple[float, ...] = field(default=(), metadata=ADDED)
+    filterbank: Literal["kaldi", "efficientat"] = field(default="kaldi", metadata=ADDED)
 
     def __post_init__(self) -> None:
         if not 1_000 <= self.sample_rate <= 384_000:
             raise ValueError(f"sample_rate={self.sample_rate} Hz; 1,000 to 384,000 are allowed")
+        if self.filterbank == "efficientat" and self.sample_rate != efficientat.SAMPLE_RATE:
+            raise ValueError(
+                f"filterbank=efficientat needs sample_rate={efficientat.SAMPLE_RATE}, not {self.sample_rate}"
+            )
         if not (math.isfinite(self.length_s) and self.frames >= 1):
             raise ValueError(f"length_s={self.length_s}; a clip needs at least one frame of 0.025 s")
         for name, value in (("recording_fade_s", self.recording_fade_s), ("tail_fade_s", self.tail_fade_s)):
@@ -92,6 +101,8 @@ class Clip:
 
     def frames_of(self, samples: int) -> int:
         """Frames of the filterbank of a clip of so many samples."""
+        if self.filterbank == "efficientat":
+            return efficientat.mel_frame_count(samples)
         return frame_count(samples, self.sample_rate)
 
     @property
@@ -157,4 +168,6 @@ class Clip:
     def fbank(self, waveform: Float[Tensor, "B S"]) -> Float[Tensor, "B T F"]:
         """Log-mel filterbank of clips, before any normalisation."""
         scaled = waveform * 32768.0 if self.amplitude == "int16" else waveform
+        if self.filterbank == "efficientat":
+            return efficientat.log_mel(scaled, self.n_mels)
         return fbank(scaled, self.sample_rate, self.n_mels)

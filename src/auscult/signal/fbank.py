@@ -7,7 +7,7 @@ sample rate, natural log, no dither, only whole frames (Kaldi's snip_edges).
 Source: Gong et al., AST (2021), section 2.1; Kaldi's feature-window.cc and mel-computations.cc.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -56,12 +56,23 @@ def fbank(waveform: Float[Tensor, "B S"], sample_rate: int = 16000, n_mels: int 
     samples = waveform.shape[1]
     if samples < frame_size(sample_rate):
         raise ValueError(f"{samples} samples at {sample_rate} Hz; one frame needs {frame_size(sample_rate)}")
+    return framewise(waveform, sample_rate, lambda frames: _fbank(frames, sample_rate, n_mels))
+
+
+def framewise(
+    waveform: Float[Tensor, "B S"], sample_rate: int, work: Callable[[Tensor], Tensor]
+) -> Float[Tensor, "B T F"]:
+    """`work`, (B, T, size) -> (B, T, F), on all whole frames of a waveform, as many at a time as stay in the cache.
+
+    In float32 (float64 for a float64 waveform), under autocast too.
+    """
+    size, hop = frame_size(sample_rate), frame_hop(sample_rate)
     waveform = waveform if waveform.dtype == torch.float64 else waveform.float()
     with torch.autocast(waveform.device.type, enabled=False):
         limit = CHUNK_SAMPLES if waveform.device.type == "cpu" else 32 * CHUNK_SAMPLES
         rows = [
-            torch.cat([_fbank(piece, sample_rate, n_mels) for piece in _pieces(some, sample_rate, limit)], dim=1)
-            for some in waveform.split(max(1, limit // samples))
+            torch.cat([work(piece.unfold(1, size, hop)) for piece in _pieces(some, sample_rate, limit)], dim=1)
+            for some in waveform.split(max(1, limit // waveform.shape[1]))
         ]
         return torch.cat(rows)
 
@@ -75,17 +86,22 @@ def _pieces(waveform: Tensor, sample_rate: int, limit: int) -> Iterator[Tensor]:
         yield waveform[:, first * hop : last * hop + size]
 
 
-def _fbank(waveform: Tensor, sample_rate: int, n_mels: int) -> Tensor:
-    size = frame_size(sample_rate)
-    n_fft = 1 << (size - 1).bit_length()
-    frames = waveform.unfold(1, size, frame_hop(sample_rate))
+def _fbank(frames: Tensor, sample_rate: int, n_mels: int) -> Tensor:
     frames = frames - frames.mean(2, keepdim=True)
     before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)  # the first sample is its own predecessor
-    frames = (frames - PREEMPHASIS * before) * _tensor(_window(size), waveform)
-    spectrum = torch.fft.rfft(frames, n_fft)
-    power = spectrum.real.square() + spectrum.imag.square()
-    energies = power @ _tensor(mel_matrix(sample_rate, n_fft, n_mels), waveform)
+    energies = mel_energies(frames - PREEMPHASIS * before, sample_rate, n_mels, LOW_HZ, sample_rate / 2)
     return energies.clamp_min(FLOOR).log()
+
+
+def mel_energies(
+    frames: Float[Tensor, "B T size"], sample_rate: int, n_mels: int, low_hz: float, high_hz: float
+) -> Float[Tensor, "B T F"]:
+    """Power under each mel filter of frames seen through a symmetric Hann window."""
+    size = frames.shape[2]
+    n_fft = 1 << (size - 1).bit_length()
+    spectrum = torch.fft.rfft(frames * _tensor(_window(size), frames), n_fft)
+    power = spectrum.real.square() + spectrum.imag.square()
+    return power @ _tensor(mel_matrix(sample_rate, n_fft, n_mels, low_hz, high_hz), frames)
 
 
 # NumPy arrays are cached, not tensors: a tensor first made under inference_mode or while tracing could not be used
@@ -100,13 +116,15 @@ def _window(size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def mel_matrix(sample_rate: int, n_fft: int, n_mels: int) -> Float[np.ndarray, "lines F"]:
+def mel_matrix(
+    sample_rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float
+) -> Float[np.ndarray, "lines F"]:
     """Kaldi's triangular filters: straight lines on the mel scale ``1127 ln(1 + f / 700)``, peak 1.
 
     Rows are the ``n_fft / 2 + 1`` lines of a real FFT, columns the filters; read-only.
     """
     lines = _mel(np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
-    edges = np.linspace(_mel(LOW_HZ), _mel(sample_rate / 2), n_mels + 2)
+    edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rise = (lines[:, None] - left) / (centre - left)
     fall = (right - lines[:, None]) / (right - centre)
