@@ -102,3 +102,10 @@ def test_fingerprint_tells_settings_apart() -> None:
     one, two = recipe("dass_nano"), override(recipe("dass_nano"), ["optimizer.lr=0.002"])
     assert fingerprint(one) == fingerprint(recipe("dass_nano")) != fingerprint(two)
     assert len(fingerprint(one)) == 12
+
+
+def test_a_part_of_a_spec_that_was_just_named_can_be_set() -> None:
+    from auscult.recipes import recipe
+
+    made = override(recipe("dass_nano"), ["optimizer=sam", "optimizer.rho=0.1", "optimizer.base.lr=1e-4"])
+    assert (made.optimizer.rho, made.optimizer.base.lr) == (0.1, 1e-4)  # type: ignore[attr-defined]

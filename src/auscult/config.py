@@ -175,8 +175,18 @@ def override(base: T, settings: Iterable[str]) -> T:
         if last not in node:
             raise unknown(f"setting in {'.'.join(path) or type(base).__name__}", last, _keys(node))
         holds_spec = isinstance(node[last], dict) and value != "none"
-        node[last] = {"kind": value} if holds_spec else value
+        node[last] = _with_defaults(value) if holds_spec else value
     return from_dict(type(base), data)
+
+
+def _with_defaults(kind: str) -> dict[str, Any]:
+    """A spec named by its kind alone, so that a later setting can change a part of it."""
+    made = SPECS.get(kind)
+    complete = made is not None and all(
+        f.default is not dataclasses.MISSING or f.default_factory is not dataclasses.MISSING
+        for f in dataclasses.fields(made)
+    )
+    return to_dict(made(), every=True) if made is not None and complete else {"kind": kind}
 
 
 def _keys(node: dict[str, Any]) -> list[str]:

@@ -108,8 +108,8 @@ def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[s
         )
     if stuff.kind.startswith(DEVICE):
         found.append(
-            f"Trained without {stuff.kind.removeprefix(DEVICE)}, tested on its cycles of the test part alone: not a score "
-            f"on the official test of {corpus.name}."
+            f"Trained without {stuff.kind.removeprefix(DEVICE)}, tested on its cycles of the test part alone: not a "
+            f"score on the official test of {corpus.name}."
         )
     if not stuff.heard:
         found.append(f"{settings['recipe']['name']} heard nothing: it knows annotations and file names alone.")
