@@ -135,6 +135,8 @@ def scored(p: list[list[float]], truth: list[int]) -> Scored:
         predicted=np.array(p).argmax(axis=1),
         probabilities=np.array(p, dtype=np.float32),
         line=np.arange(len(p)) + 2,
+        duration_s=np.ones(len(p)),
+        quality=np.full(len(p), np.nan),
     )
 
 

@@ -167,19 +167,24 @@ def from_runs(inputs: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def runs_in(path: Path) -> list[Path]:
+def runs_in(path: Path, scores: str = "scores.json") -> list[Path]:
     """The scored runs in a folder: itself, or those below it.
+
+    Args:
+        scores: name of the file that a scored run has.
 
     Raises:
         AuscultError: E_RUN when there is none.
     """
-    if (path / "scores.json").is_file():
+    if (path / scores).is_file():
         return [path.resolve()]
     for depth in range(1, DEPTH + 1):
-        found = sorted(file.parent.resolve() for file in path.glob("/".join(["*"] * depth + ["scores.json"])))
+        found = sorted(file.parent.resolve() for file in path.glob("/".join(["*"] * depth + [scores])))
         if found:
             return study_order(path, found)
-    raise AuscultError("E_RUN", f"{path} holds no scored run; `auscult evaluate RUN` or `auscult study` scores one.")
+    raise AuscultError(
+        "E_RUN", f"{path} holds no scored run ({scores}); `auscult evaluate RUN` or `auscult study` scores one."
+    )
 
 
 def study_order(path: Path, runs: list[Path]) -> list[Path]:

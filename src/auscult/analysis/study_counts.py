@@ -28,6 +28,8 @@ class Scored:
         predicted: (N,) index of the class that the file names.
         probabilities: (N, K).
         line: (N,) the line of the file.
+        duration_s: (N,) length of each cycle.
+        quality: (N,) audio quality; NaN where the file has none.
     """
 
     key: list[tuple[str, float]]
@@ -36,6 +38,8 @@ class Scored:
     predicted: NDArray[np.int64]
     probabilities: NDArray[np.float32]
     line: NDArray[np.int64]
+    duration_s: NDArray[np.float64]
+    quality: NDArray[np.float64]
 
 
 def read_predictions(file: Path, classes: list[str]) -> dict[str, Scored]:
@@ -66,6 +70,8 @@ def _scored(found: list[tuple[int, dict[str, str]]], classes: list[str]) -> Scor
         predicted=np.array([classes.index(row["predicted"]) for row in rows]),
         probabilities=np.array([[row[f"p_{name}"] for name in classes] for row in rows]).astype(np.float32),
         line=np.array([number for number, _ in found]),
+        duration_s=np.array([float(row["end_s"]) - float(row["start_s"]) for row in rows]),
+        quality=np.array([float(row.get("quality") or "nan") for row in rows]),
     )
 
 

@@ -86,3 +86,37 @@ def sharpness(
     for file in write(out, found, settings):
         say(f"wrote {file}")
     return 0
+
+
+@analyse.command
+def breakdown(
+    *runs: Path,
+    out: Path | None = None,
+    part: str | None = None,
+    task: str | None = None,
+    on: str | None = None,
+) -> int:
+    """Draws what scored runs find: recall of each class, Score by audio quality and by duration. Needs no audio.
+
+    Args:
+        runs: scored run folders, or folders of them such as a study's; runs of one recipe become their mean.
+        out: folder for the figure (PNG, PDF), its caption and breakdown.csv; RUN/breakdown without it, for one run.
+        part: part of the data set; the first that was scored without it.
+        task: name of the task, as scores.json has it; the one of most classes without it.
+        on: the data set, where scores of `auscult evaluate --on` are meant.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+
+    from ..analysis.breakdown import breakdown as break_down
+    from ..analysis.breakdown import write
+    from ..errors import AuscultError
+    from ..progress import say
+
+    if not runs or (out is None and len(runs) > 1):
+        raise AuscultError("E_SETTING", "name the runs: `auscult analyse breakdown RUN`, or several and --out FOLDER.")
+    found = break_down(runs, part=part, task=task, on=on)
+    for remark in found.remarks:
+        say(remark)
+    for file in write(out or runs[0] / "breakdown", found):
+        say(f"wrote {file}")
+    return 0

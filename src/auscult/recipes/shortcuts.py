@@ -33,7 +33,7 @@ def trees_logmel() -> TableRecipe:
     return TableRecipe(
         name="trees_logmel",
         columns=LogmelStatistics(),
-        classifier=Trees(columns_share=0.1),
-        epochs=100,
+        classifier=Trees(leaves=4, columns_share=0.1),
+        epochs=200,
         weighting="inverse",
     )
