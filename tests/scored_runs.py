@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from auscult.analysis.ledger import table
-from auscult.analysis.report import score_rows
+from auscult.analysis.report_tables import score_rows
 from auscult.analysis.results import scores_text
 from auscult.analysis.row_checks import sha256, with_checks
 from auscult.analysis.spreadsheet import csv_text, exact

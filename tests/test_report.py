@@ -141,12 +141,14 @@ def test_icbhi_is_never_scored_without_its_caveats(results: Results) -> None:
 def test_the_files(results: Results, tmp_path: Path) -> None:
     report = write(tmp_path, results)
     assert report == tmp_path / "report.html"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["predictions.csv", "report.html", "scores.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        *("predictions.csv", "report.html", "scores.json", "shift.csv")
+    ]
     saved = json.loads((tmp_path / "scores.json").read_text())
     assert saved["parts"]["test"]["confusion"] == results.evaluations[0].confusion.tolist()
     assert set(saved["parts"]["test"]["scores"]) == {task.name for task in results.stuff.corpus.tasks}
     lines = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert lines[0].startswith("recording,patient,device,part,start_s,end_s,quality,truth,predicted,p_normal,")
+    assert lines[0].startswith("recording,patient,device,part,start_s,end_s,quality,")
     assert lines[0].endswith(",check") and saved["predictions_sha256"] == sha256("\n".join([*lines, ""]))
     assert len(lines) == 1 + results.evaluations[0].confusion.sum()
 
@@ -179,7 +181,7 @@ def test_the_report_needs_no_network_and_says_what_it_is_for(results: Results, t
     page = write(tmp_path, with_confusion(results, CONFUSION)).read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page) and "url(" not in page and "@import" not in page
     assert "Research use only, not a medical device" in page
-    assert page.count("data:image/svg+xml;base64,") == 2
+    assert page.count("data:image/svg+xml;base64,") == 1 + page.count("spectrogram of a cycle")
     for number in ("70 of 100", "47 of 80", "64.38", "60.0 to 70.0"):
         assert number in page
 

@@ -331,8 +331,8 @@ def test_the_command_writes_figures_captions_and_a_table(run: Run, tmp_path: Pat
 
 
 def test_errors_say_what_to_do(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(AuscultError, match="holds a Backbone; spectra are drawn for a trained DASS"):
-        spectral_run.dass_of(Classifier(nn.Identity(), Backbone(), nn.Identity()), run)
+    with pytest.raises(AuscultError, match="holds a Backbone; spectra are drawn for a trained DASS or AST"):
+        spectral_run.smoothing_for(Classifier(nn.Identity(), Backbone(), nn.Identity()), small_recipe(), run)
     with pytest.raises(AuscultError, match="--clips 0"):
         spectral_run.analyse(run, clips=0)
     with pytest.raises(AuscultError, match="no test part named 'tets'"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from cyclopts import App
 
-from auscult.analysis.study_files import main_scores, overview, score, write_study
+from auscult.analysis.study_files import score, write_study
 from auscult.analysis.study_record import record
 from auscult.cli.study import study as command
 from auscult.config import override
@@ -97,14 +97,6 @@ def test_finished_runs_are_kept(whole: Path, planned: Plan, corpus: Path) -> Non
     assert weights.stat().st_mtime_ns == before and (whole / "study.json").read_text() == content
 
 
-def test_a_terminal_sees_the_grid_of_scores(whole: Path, planned: Plan, tmp_path: Path) -> None:
-    out = copy(whole, tmp_path)
-    shutil.rmtree(out / "dass_smooth_nano" / "s1")
-    columns = [list(column.cells) for column in overview(planned, out).columns]
-    found = {(n, s): main_scores(run_folder(whole, n, s))[0][2] for n in NAMES for s in (0, 1)}
-    assert columns == [list(NAMES), [found[n, 0] for n in NAMES], [found["dass_nano", 1], ""]]
-
-
 def test_a_stopped_study_ends_with_the_same_table(
     whole: Path, planned: Plan, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +115,7 @@ def test_a_stopped_study_ends_with_the_same_table(
     assert [line["seeds"] for line in record(out)["summary"]] == [1, 1] * 2, "the table shows what is there"
     assert not record(out)["differences"], "the rows have no seed in common"
     made = what(go(planned, corpus, out))
-    again = {"dass_smooth_nano s0": "trained", "dass_nano s1": "trained"}
+    again = {"dass_smooth_nano s0": "trained", "dass_nano s1": "scored"}
     assert made == dict.fromkeys((f"{n} s{s}" for s in (0, 1) for n in NAMES), "kept") | again
     assert table(out) == table(whole)
 
@@ -155,11 +147,11 @@ def test_a_run_that_fails_is_told_and_the_others_go_on(
             raise AuscultError("E_RUN", "loss became nan")
 
     monkeypatch.setattr("auscult.study.train", fails)
-    outcomes = run_study(planned, corpus, tmp_path / "a", lambda run: None, lambda outcome: None)
+    outcomes = run_study(planned, corpus, tmp_path / "a", lambda run, view: None, lambda outcome: None)
     assert [o.what for o in outcomes] == ["failed", "trained"] * 2 and "became nan" in outcomes[0].message
     monkeypatch.setattr("auscult.study.finished", lambda run: False)
     monkeypatch.setattr("auscult.analysis.study_files.main_scores", lambda run: [])
-    monkeypatch.setattr("auscult.analysis.study_files.score", lambda run: None)
+    monkeypatch.setattr("auscult.analysis.study_files.score", lambda run, view: None)
     words = ["--dataset", "synthetic", "--data", str(corpus), "--out", str(tmp_path / "b")]
     assert cli(*NAMES, *words) == 3
     said = capsys.readouterr()

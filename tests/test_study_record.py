@@ -79,7 +79,7 @@ def test_a_record_holds_all_that_its_table_needs(out: Path) -> None:
 def test_what_an_evaluation_and_a_study_write_passes_verify(out: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(out, tmp_path / "copy"))
     write_study(folder)
-    assert verify(folder) == Verified(checked={"runs": 2, "studies": 1})
+    assert verify(folder) == Verified(checked={"runs": 2, "selections and splits": 2, "studies": 1})
     scored = folder / "dass_nano" / "s0" / "scores.json"
     scored.write_text(scored.read_text().replace('"epoch": 1', '"epoch": 2'))
     assert any("facts.epoch: found 2, expected 1" in str(found) for found in verify(folder).wrong)

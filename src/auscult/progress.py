@@ -1,17 +1,29 @@
 """One way to show progress: a bar on a terminal, a plain line now and then elsewhere, always on stderr."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
 PLAIN_EVERY_S = 15.0
+_display: list[Callable[[str], object]] = []  # the last one shows what is being done, in the place of bars
 
 
 def say(text: str) -> None:
     """A line for the person watching; stdout stays free for results."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def shown_by(display: Callable[[str], object]) -> Iterator[None]:
+    """While the block runs `track` tells this display how far it is, and draws no bar of its own beside it."""
+    _display.append(display)
+    try:
+        yield
+    finally:
+        _display.pop()
 
 
 def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
@@ -22,6 +34,11 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         total: how many there are; None asks ``len(items)``.
     """
     total = len(items) if total is None else total  # type: ignore[arg-type]
+    if _display:
+        for done, item in enumerate(items, start=1):
+            yield item
+            _display[-1](f"{label}: {done} of {total}")
+        return
     if not sys.stderr.isatty():
         yield from _plain(items, label, total)
         return

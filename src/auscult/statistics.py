@@ -30,10 +30,20 @@ def score_interval(
 def counts_interval(
     counts: NDArray[np.int64], formula: str, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval of a Score over patients.
+    """Percentile bootstrap interval of a Score over patients: `mean_interval` of one run, its counts (4, P)."""
+    return mean_interval(counts[None], formula, level, resamples, seed)
+
+
+def mean_interval(
+    counts: NDArray[np.int64], formula: str, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval over patients of the mean Score of several seeds.
+
+    Each resample draws the patients once for all seeds. So it says what other patients would change, not what other
+    seeds would.
 
     Args:
-        counts: (4, P) as `task_counts` gives them.
+        counts: (S, 4, P) as `task_counts` gives them, one a seed.
         formula: of the Score, see `metrics.Task`.
         level: coverage asked for.
 
@@ -42,10 +52,10 @@ def counts_interval(
 
     Source: Efron & Tibshirani 1993, chapter 13, with the patient as the unit that is drawn.
     """
-    patients = counts.shape[1]
-    if patients < 2 or not counts[1].sum() or not counts[3].sum():
+    patients = counts.shape[2]
+    if patients < 2 or not counts[0, 1].sum() or not counts[0, 3].sum():
         return float("nan"), float("nan")
-    drawn = _score(resampled(counts, drawn_patients(patients, resamples, seed)), formula)
+    drawn = resampled_scores(counts, formula, drawn_patients(patients, resamples, seed)).mean(axis=0)
     return percentile_ends(drawn, level)
 
 
@@ -220,7 +230,6 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected
 
 
-@lru_cache(maxsize=8)
 def wilson(found: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Score interval of a proportion, for independent cycles: of `n` cycles, `found` are right.
 
@@ -240,6 +249,7 @@ def wilson(found: float, n: int, level: float = 0.95) -> tuple[float, float]:
     return max(0.0, (middle - half) / (1 + weight)), min(1.0, (middle + half) / (1 + weight))
 
 
+@lru_cache(maxsize=8)
 def multiplicities(patients: int, resamples: int, seed: int) -> NDArray[np.int64]:
     """How often each patient is drawn in each resample, with replacement. Shape: (R, P).
 

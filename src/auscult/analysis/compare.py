@@ -20,7 +20,8 @@ from ..statistics import holm
 from ..variance import difference, spread
 from . import RESEARCH_ONLY
 from .results import without_nan
-from .study_record import Reader, counts
+from .study_reader import Reader
+from .study_record import counts
 from .verify_run import tasks_of
 
 RESAMPLES = 10_000  # more than for one interval: Holm multiplies the smallest p-value by the number of pairs

@@ -1,4 +1,4 @@
-"""Figures of the report as SVG: confusion matrices and training curves. No window system, no global state."""
+"""Figures of the report as SVG: training curves. No window system, no global state."""
 
 import io
 from collections.abc import Sequence
@@ -7,58 +7,18 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
-# One hue from white to a dark blue: order survives print in grey and colour-blind eyes.
-BLUES = LinearSegmentedColormap.from_list("auscult", ["#ffffff", "#c6dbef", "#6baed6", "#2171b5", "#08306b"])
 LINES = ("#2171b5", "#d95f02", "#1b7f5c", "#7a3b8f")
-DARK, LIGHT, GREY = "#1b1f24", "#ffffff", "#57606a"
+GREY = "#57606a"
 STYLE: dict[Any, Any] = {"svg.fonttype": "path", "svg.hashsalt": "auscult", "font.size": 10, "text.parse_math": False}
 
 
-def confusion_figure(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
-    """Counts, and percentages of each row (the truth), as SVG. Colour is the share of the row."""
-    total = confusion.sum(axis=1, keepdims=True)
-    share = confusion / np.maximum(total, 1)
-    k = len(classes)
-    side = 1.6 + 0.85 * k
-    with rc_context(STYLE):
-        figure = Figure(figsize=(side + 0.8, side), layout="constrained")
-        axes = figure.subplots()
-        axes.pcolormesh(share, cmap=BLUES, vmin=0, vmax=1, edgecolors="#d0d7de", linewidth=0.8)
-        for i in range(k):
-            for j in range(k):
-                colour = readable_on(BLUES(share[i, j]))
-                axes.text(j + 0.5, i + 0.42, f"{confusion[i, j]}", ha="center", va="center", color=colour, size=11)
-                text = f"{100 * share[i, j]:.0f} %" if total[i, 0] else "-"
-                axes.text(j + 0.5, i + 0.70, text, ha="center", va="center", color=colour, size=9)
-        names = [name.replace(" ", "\n").replace("+", "+\n") for name in classes]
-        axes.set_xticks(np.arange(k) + 0.5, names)
-        axes.set_yticks(np.arange(k) + 0.5, [f"{n}\n(n = {t})" for n, t in zip(names, total[:, 0], strict=True)])
-        axes.tick_params(length=0)
-        axes.invert_yaxis()
-        axes.set_aspect("equal")
-        axes.set_xlabel("predicted class", labelpad=8)
-        axes.set_ylabel("true class", labelpad=8)
-        axes.spines[:].set_visible(False)
-        return svg(figure)
+def curve_figures(history: Sequence[dict[str, Any]], task: str, kept: int | None = None) -> list[tuple[str, str]]:
+    """What each figure shows, in words, and the figure as SVG: the loss, and the Score of a task where it was measured.
 
-
-def readable_on(rgba: tuple[float, float, float, float]) -> str:
-    """Dark or light text, whichever stands out more on this colour.
-
-    Source: WCAG 2.1, relative luminance and contrast ratio; both texts have equal contrast at a luminance near 0.18.
-    """
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba[:3]]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-    return LIGHT if luminance < 0.18 else DARK
-
-
-def curves_figure(history: Sequence[dict[str, Any]], task: str, kept: int | None = None) -> str:
-    """Loss, and the Score of a task on the parts measured while training, over epochs, as SVG.
+    Each is narrow enough to be read on a telephone.
 
     Args:
         history: records of metrics.jsonl.
@@ -66,15 +26,25 @@ def curves_figure(history: Sequence[dict[str, Any]], task: str, kept: int | None
         kept: epoch of the evaluated weights; marked.
     """
     epochs = [r["epoch"] for r in history]
-    scored = score_lines(history, task)
+    names = list(history[0]["loss"])
+    losses = {f"training loss: {name}": [r["loss"].get(name, np.nan) for r in history] for name in names}
+    made = [(in_words(losses, epochs, ""), curve_figure(epochs, losses, "loss", kept))]
+    if scored := score_lines(history, task):
+        made.append((in_words(scored, epochs, " %"), curve_figure(epochs, scored, "Score in %", kept)))
+    return made
+
+
+def in_words(lines: dict[str, list[float]], epochs: Sequence[int], unit: str) -> str:
+    """First and last value of each line, for those who do not see the figure."""
+    ends = (f"{name} {v[0]:.3g}{unit} at epoch {epochs[0]}, {v[-1]:.3g}{unit} at the last" for name, v in lines.items())
+    return "; ".join(ends)
+
+
+def curve_figure(epochs: Sequence[int], lines: dict[str, list[float]], label: str, kept: int | None) -> str:
+    """Lines over epochs, as SVG."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(9.0 if scored else 4.6, 3.2), layout="constrained")
-        panels = figure.subplots(1, 2 if scored else 1, squeeze=False)[0]
-        names = list(history[0]["loss"])
-        losses = {f"training loss: {name}": [r["loss"].get(name, np.nan) for r in history] for name in names}
-        draw(panels[0], epochs, losses, "loss", kept)
-        if scored:
-            draw(panels[1], epochs, scored, "Score in %", kept)
+        figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+        draw(figure.subplots(), epochs, lines, label, kept)
         return svg(figure)
 
 

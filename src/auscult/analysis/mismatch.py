@@ -131,7 +131,7 @@ def table_head(lines: list[str], i: int) -> list[str]:
     while i > 0 and i < len(lines) and table_cells(lines[i - 1]):
         i -= 1
     for back in range(i, max(i - 4, -1), -1):  # HTML has its head a few lines above
-        if back < len(lines) and "<th>" in lines[back]:
+        if back < len(lines) and "<thead>" in lines[back]:
             return table_cells(lines[back])
     return table_cells(lines[i]) if i < len(lines) else []
 

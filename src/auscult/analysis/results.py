@@ -1,8 +1,8 @@
-"""What an evaluation leaves: scores.json, predictions.csv, report.html, and the words that stand beside the numbers."""
+"""What an evaluation leaves: scores.json, predictions.csv, shift.csv, report.html, and words beside the numbers."""
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import fingerprint
+from ..data.bandwidth_store import bandwidths
 from ..data.label_maps import DEFAULT
-from ..data.material import Material
+from ..data.material import Bar, Material
 from ..data.splits import DEVICE
 from ..evaluate import Evaluation, as_json
 from ..metrics import Task, patient_confusions
@@ -39,6 +40,7 @@ class Results:
         environment: environment.json of the run.
         history: records of metrics.jsonl.
         domain: what lies between the model and the data, where the model has not learned from this data set.
+        bandwidth_hz: of the scored recordings, as far as it is known.
     """
 
     run: str
@@ -51,6 +53,7 @@ class Results:
     environment: dict[str, Any]
     history: list[dict[str, Any]]
     domain: Domain | None = None
+    bandwidth_hz: dict[str, float] = field(default_factory=dict)
 
     def where(self, part: str | None = None) -> str:
         """Data set, part and split in words; for a data set that is new to the model they say so."""
@@ -70,6 +73,7 @@ def collect(
     for e in evaluations:
         for task in stuff.corpus.tasks:
             intervals[e.part, task.name] = score_interval(by_patient(stuff, e, task), task)
+    scored = {stuff.corpus.cycles[row].recording for e in evaluations for row in e.rows}
     return Results(
         run=str(run.folder),
         stuff=stuff,
@@ -85,6 +89,7 @@ def collect(
         environment=read_json(run.folder / "environment.json"),
         history=run.history(),
         domain=domain,
+        bandwidth_hz=bandwidths(stuff.corpus, scored, Bar("bandwidth of recordings")) if stuff.heard else {},
     )
 
 
@@ -135,19 +140,24 @@ def partial_note(stuff: Material) -> str:
     return f"{here} of {len(train)} training recordings of {corpus.name}: this is not a score on the whole data set."
 
 
-def write(out: Path, results: Results) -> Path:
-    """Writes scores.json, predictions.csv and report.html; gives the report's place.
+def write(out: Path, results: Results, extra: str = "") -> Path:
+    """Writes scores.json, predictions.csv, shift.csv and report.html; gives the report's place.
 
     Out of domain they are scores_DATASET.json and so on; with another label map than the default one its name follows.
+
+    Args:
+        extra: HTML that the report shows after its parts.
     """
     from .report import page
+    from .shift_run import write_run_shift
 
     predictions = with_checks(predictions_csv(results))
     scores = scores_dict(results) | {"predictions_sha256": sha256(predictions)}
     ending = file_ending(results)
     write_text(out / f"scores{ending}.json", scores_text(scores))
     write_text(out / f"predictions{ending}.csv", predictions)
-    write_text(out / f"report{ending}.html", page(results))
+    shifts = write_run_shift(out, ending).read_text(encoding="utf-8")
+    write_text(out / f"report{ending}.html", page(results, shifts, extra))
     return out / f"report{ending}.html"
 
 
@@ -185,16 +195,18 @@ def without_nan(value: Any) -> Any:
 
 
 def predictions_csv(results: Results) -> str:
-    """One row a scored cycle; without audio quality its column is empty."""
+    """One row a scored cycle, with all that a report on shifts needs; what is not known is an empty cell."""
     corpus = results.stuff.corpus
-    header = ["recording", "patient", "device", "part", "start_s", "end_s", "quality", "truth", "predicted"]
+    header = ["recording", "patient", "device", "part", "start_s", "end_s", "quality"]
+    header += ["site", "age_years", "sex", "bandwidth_hz", "truth", "predicted"]
     quality = results.stuff.quality
     rows: list[list[Any]] = []
     for e in results.evaluations:
         for row, p in zip(e.rows, e.probabilities, strict=True):
             c = corpus.cycles[row]
-            score = "" if quality is None or np.isnan(quality.scores[row]) else exact(quality.scores[row])
+            score = None if quality is None or np.isnan(quality.scores[row]) else exact(quality.scores[row])
             where = [c.recording, c.patient, c.device, e.part, c.start_s, c.end_s, score]
+            about = [c.site, c.age_years, c.sex, results.bandwidth_hz.get(c.recording)]
             said = [corpus.classes[c.label], corpus.classes[int(p.argmax())]]
-            rows.append([*where, *said, *map(exact, p)])
+            rows.append([*where, *about, *said, *map(exact, p)])
     return csv_text([*header, *(f"p_{name}" for name in corpus.classes)], rows)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from ..runs import replacing
 from .figures import GREY
 from .spectral import DIRECTIONS, MERGED
-from .spectral_layers import Curve
+from .spectral_layers import ATTENTION, Curve
 from .spectral_run import Spectrum
 
 INCH = 1 / 2.54  # of a centimetre
@@ -42,7 +42,6 @@ TITLES = (
     "2-D, along frequency",
 )
 AFTER = "#c8500a"  # after the smoothing: an orange darker than the lines' middle, and dashed
-ATTENTION = "all layers"
 FLATTENING = (
     "Artefacts of flattening: peaks at every multiple of the number of rows (grey lines) have the period of one row "
     "and appear for a filter that is smooth on the map too; the column directions, put back in a wrong order where the "
@@ -112,6 +111,11 @@ def direction_figure(spectrum: Spectrum) -> Figure:
         legend(axes[-1], f"{own[0].model}\n{group}, block {number}", own[0].shape, handles)
     finish(rows)
     return figure
+
+
+def has_directions(spectrum: Spectrum) -> bool:
+    """Whether there is a scan in it, and so a figure of its directions."""
+    return any(c.group != ATTENTION for c in spectrum.curves)
 
 
 def canvas(rows: int, words: str) -> tuple[Figure, list[list[Axes]]]:
@@ -243,29 +247,40 @@ def finish(rows: Sequence[Sequence[Axes]]) -> None:
 
 def caption(spectrum: Spectrum) -> str:
     """What the first figure shows, and what in it is an artefact."""
-    s = spectrum.smoothing
     attention = any(c.group == ATTENTION for c in spectrum.curves)
+    scans = has_directions(spectrum)
     sentences = [
         "Response of each layer's mixing matrix M.",
-        "DASS: the four scan directions of SS2D added, mean over channels, "
-        f"{'with' if spectrum.skip else 'without'} D.",
+        f"DASS: the four scan directions of SS2D added, mean over channels, {'with' if spectrum.skip else 'without'} D."
+        * scans,
         "AST: attention, mean over heads." * attention,
         "(a) The published reading: the map is laid out in one line, row after row, and the row means of |F M F^-1| "
         "are scaled to [0, 1] (band 0 is 1, the axis is cut below it); the step size Delta is left out, and the lowest "
         "126 bands are shown.",
         FLATTENING,
-        "The published figure also took the logarithm of attention, but not of the DASS matrix; here neither."
+        "The published figure also took the logarithm of attention, but not of the DASS matrix; here of neither."
         * attention,
         "(b, c) In two dimensions: gain of patterns that vary along time only, along frequency only; with Delta, "
         "diagonal of F M F^-1, relative to DC, the same decibel axis in all rows.",
-        f"Dashed: after a Gaussian smoothing (K={s.kernel}, sigma={s.sigma:g}) of stage {s.stage}, blocks "
-        f"{' and '.join(map(str, s.blocks))}, {'with' if spectrum.own else 'without'} which this model was trained"
-        + f"; drawn on the merged scan, where the model has it at {s.at}" * (s.at != "merged")
-        + "; on AST's layers of the same numbers for comparison" * attention
-        + ".",
+        smoothing_words(spectrum, scans, attention),
         source(spectrum),
     ]
     return " ".join(filter(None, sentences))
+
+
+def smoothing_words(spectrum: Spectrum, scans: bool, attention: bool) -> str:
+    """What the dashed lines are."""
+    s, numbers = spectrum.smoothing, " and ".join(map(str, spectrum.smoothing.blocks))
+    kernel = f"Dashed: after a Gaussian smoothing (K={s.kernel}, sigma={s.sigma:g})"
+    if not scans:
+        return f"{kernel} of layer {numbers}, which AST does not have, for comparison with Lung-SRAD."
+    return (
+        f"{kernel} of stage {s.stage}, blocks {numbers}, {'with' if spectrum.own else 'without'} which this model was "
+        "trained"
+        + f"; drawn on the merged scan, where the model has it at {s.at}" * (s.at != "merged")
+        + "; on AST's layers of the same numbers for comparison" * attention
+        + "."
+    )
 
 
 def direction_caption(spectrum: Spectrum) -> str:

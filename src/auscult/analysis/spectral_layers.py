@@ -20,6 +20,7 @@ from ..models.smoothing import Smoothing
 from .spectral import HONEST, MERGED, PAPER, Mixing, Reading, mixing_matrices, parameters_of, read, scaled, smooth
 
 SPECIAL = 2  # AST puts its class and distillation tokens before the patches
+ATTENTION = "all layers"  # the group of an AST
 SMOOTHED = "smoothed "  # before the name of a matrix
 # What is measured. `paper` has the steps of the published figure but one: the logarithm it took of attention alone.
 # `paper_log` takes it, here of both models. `flattened` is honest but for the flattening: the artefact by itself.
@@ -151,24 +152,31 @@ def random_ast(frames: int, mels: int = 128) -> Any:
 
 
 def ast_layers(model: Any, x: Float[Tensor, "1 T F"], smoothing: Smoothing, name: str) -> list[Layer]:
-    """Every layer of AST at one clip: attention, mean over heads.
-
-    Args:
-        model: an `ASTModel`, trained or not, with eager attention.
-        smoothing: AST has none; its layers with the numbers of the smoothed blocks are drawn with it for comparison.
-    """
+    """Every layer of an `ASTModel` of the transformers package at one clip, with eager attention."""
     config = model.config
     mels, frames = config.num_mel_bins, config.max_length
     rows = (mels - config.patch_size) // config.frequency_stride + 1
     columns = (frames - config.patch_size) // config.time_stride + 1
     attentions = model(x, output_attentions=True).attentions
+    return attention_layers([attention[0] for attention in attentions], (rows, columns), smoothing, name)
+
+
+def attention_layers(
+    attentions: Sequence[Float[Tensor, "heads L L"]], shape: tuple[int, int], smoothing: Smoothing, name: str
+) -> list[Layer]:
+    """Every layer of an AST from its attention at one clip, mean over heads.
+
+    Args:
+        shape: H and W of the map of patches.
+        smoothing: AST has none; its layers with the numbers of the smoothed blocks are drawn with it for comparison.
+    """
     return [
         Layer(
             model=name,
-            group="all layers",
+            group=ATTENTION,
             number=i,
-            shape=(rows, columns),
-            matrices=_heads(attention[0].mean(0)),
+            shape=shape,
+            matrices=_heads(attention.mean(0)),
             smoothed=i in smoothing.blocks,
             special=SPECIAL,
         )

@@ -16,6 +16,9 @@ from ..metrics import Task, confusion_matrix, patient_confusions
 from ..runs import Run
 from ..statistics import task_counts
 
+NUMBERS = ("quality", "age_years", "bandwidth_hz")  # columns that a file may lack
+NAMES = ("device", "site", "sex")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
@@ -29,7 +32,12 @@ class Scored:
         probabilities: (N, K).
         line: (N,) the line of the file.
         duration_s: (N,) length of each cycle.
-        quality: (N,) audio quality; NaN where the file has none.
+        quality: (N,) audio quality; NaN where the file has none, as below.
+        device: of each cycle; empty where the file has none, as below.
+        site: on the chest.
+        sex: of the patient.
+        age_years: of the patient.
+        bandwidth_hz: of the recording.
     """
 
     key: list[tuple[str, float]]
@@ -40,6 +48,11 @@ class Scored:
     line: NDArray[np.int64]
     duration_s: NDArray[np.float64]
     quality: NDArray[np.float64]
+    device: NDArray[np.str_]
+    site: NDArray[np.str_]
+    sex: NDArray[np.str_]
+    age_years: NDArray[np.float64]
+    bandwidth_hz: NDArray[np.float64]
 
 
 def read_predictions(file: Path, classes: list[str]) -> dict[str, Scored]:
@@ -71,7 +84,8 @@ def _scored(found: list[tuple[int, dict[str, str]]], classes: list[str]) -> Scor
         probabilities=np.array([[row[f"p_{name}"] for name in classes] for row in rows]).astype(np.float32),
         line=np.array([number for number, _ in found]),
         duration_s=np.array([float(row["end_s"]) - float(row["start_s"]) for row in rows]),
-        quality=np.array([float(row.get("quality") or "nan") for row in rows]),
+        **{name: np.array([float(row.get(name) or "nan") for row in rows]) for name in NUMBERS},
+        **{name: np.array([row.get(name) or "" for row in rows]) for name in NAMES},
     )
 
 

@@ -1,7 +1,9 @@
 """A study as one JSON record: what was asked, where it ran, every integer, and what follows from the integers.
 
 `record` reads a study's folder, no audio. `conclusions` is a pure function of the integers in it, so that a stored
-record can be checked: mean and spread over seeds, and the paired differences between rows.
+record can be checked: mean, spread over seeds and interval over patients, and the paired differences between rows. All
+that is of each run's own selection and split; `views` of the record hold what other selections and splits would say.
+Records of an earlier version have no views and no interval of the mean, and stay as they are.
 """
 
 import json
@@ -16,15 +18,14 @@ from numpy.typing import NDArray
 
 from ..errors import AuscultError
 from ..metrics import Task
-from ..runs import Run, read_json
-from ..statistics import paired_difference
-from ..study import check_same, finished, run_folder
+from ..runs import read_json
+from ..statistics import mean_interval, paired_difference
 from . import RESEARCH_ONLY
 from .results import without_nan
-from .study_counts import Scored, count_patients, read_predictions
+from .study_reader import COUNTS, Reader, finished_runs
+from .study_views import views
 
 RESAMPLES = 2000
-COUNTS = ("normal_correct", "normal", "abnormal_correct", "abnormal")
 MEASURES = ("Sp", "Se", "Score")
 
 
@@ -40,18 +41,13 @@ def record(out: Path) -> dict[str, Any]:
     plan = read_json(out / "plan.json")
     tasks = [Task(**{**t, "classes": tuple(t["classes"]), "mapping": tuple(t["mapping"])}) for t in plan["tasks"]]
     reader = Reader(plan["classes"], tasks)
-    rows, environments, notes = [], [], list[str]()
+    rows, environments, notes = [], [], alike_note(plan)
     for row in plan["rows"]:
-        runs = {}
-        for seed in range(plan["seeds"]):
-            run = run_folder(out, row["name"], seed)
-            asked = {"recipe": row["recipe"], "seed": seed, "dataset": plan["dataset"], "partial": plan["partial"]}
-            check_same(run, asked)
-            if finished(run):
-                runs[str(seed)] = reader.read(run)
-                environments.append(read_json(run.folder / "environment.json"))
-                notes += read_json(run.folder / "scores.json")["notes"]
-        rows.append(row | {"runs": runs})
+        runs = finished_runs(out, plan, row)
+        for run in runs.values():
+            environments.append(read_json(run.folder / "environment.json"))
+            notes += read_json(run.folder / "scores.json")["notes"]
+        rows.append(row | {"runs": {seed: reader.read(run) for seed, run in runs.items()}})
     known = {
         "note": RESEARCH_ONLY,
         "notes": list(dict.fromkeys(notes)),
@@ -59,8 +55,16 @@ def record(out: Path) -> dict[str, Any]:
         "where": where(environments),
         "parts": reader.parts,
         "rows": rows,
+        "views": views(out, plan, rows, reader),
     }
     return known | conclusions(known)
+
+
+def alike_note(plan: dict[str, Any]) -> list[str]:
+    """A sentence for a data set whose splits are all the same; nothing else."""
+    if not plan.get("splits_alike"):
+        return []
+    return [f"The splits official, clean and strict of {plan['dataset']} are the same: it is shown once."]
 
 
 def where(environments: list[dict[str, Any]]) -> dict[str, list[str]]:
@@ -73,69 +77,34 @@ def where(environments: list[dict[str, Any]]) -> dict[str, list[str]]:
     return {name: sorted(set(found)) for name, found in lines.items()}
 
 
-class Reader:
-    """Reads runs, and holds them to the same cycles.
-
-    Args:
-        classes: of the data set.
-        tasks: of the data set.
-    """
-
-    def __init__(self, classes: list[str], tasks: list[Task]) -> None:
-        self.classes, self.tasks = classes, tasks
-        self.first: tuple[Run, dict[str, Scored]] | None = None
-        self.parts: dict[str, Any] = {}
-
-    def read(self, run: Run) -> dict[str, Any]:
-        """Epoch, time, confusion matrices, scores and counts by patient of a finished run."""
-        scores = read_json(run.folder / "scores.json")
-        found = read_predictions(run.folder / "predictions.csv", self.classes)
-        self.same_cycles(run, found)
-        parts = {}
-        for part, scored in found.items():
-            told = scores["parts"][part]
-            by_patient = {}
-            for task in self.tasks:
-                counts = dict(zip(COUNTS, count_patients(run, part, scored, told, task).tolist(), strict=True))
-                by_patient[task.name] = {name: counts[name] for name in COUNTS[::2]}
-                # how many cycles a patient has is the same in every run
-                self.part(part, scored)[task.name] = {name: counts[name] for name in COUNTS[1::2]}
-            parts[part] = told | {"by_patient": by_patient}
-        facts = {"epoch": scores["facts"]["epoch"], "selection": scores["facts"]["selection"], "split": scores["split"]}
-        return facts | {"train_s": round(sum(r["seconds"] for r in run.history()), 1), "parts": parts}
-
-    def part(self, part: str, scored: Scored) -> dict[str, Any]:
-        """Where the cycles of each patient of a part are kept, by task."""
-        patients = len(np.unique(scored.patient))
-        made = self.parts.setdefault(part, {"cycles": len(scored.key), "patients": patients, "by_patient": {}})
-        return made["by_patient"]
-
-    def same_cycles(self, run: Run, found: dict[str, Scored]) -> None:
-        """Refuses to compare what was scored on different cycles."""
-        if self.first is None:
-            self.first = (run, found)
-        other, known = self.first
-        same = found.keys() == known.keys() and all(
-            a.key == b.key and np.array_equal(a.truth, b.truth) and np.array_equal(a.patient, b.patient)
-            for a, b in ((found[part], known[part]) for part in known)
-        )
-        if not same:
-            raise AuscultError(
-                "E_RUN",
-                f"{run.folder} and {other.folder} were scored on different cycles; `auscult evaluate` with the same "
-                "data makes them comparable.",
-            )
-
-
 def conclusions(known: dict[str, Any]) -> dict[str, Any]:
-    """`summary` and `differences` of a record, from its integers alone."""
+    """`summary` and `differences` of a record, and the summaries of its views, from its integers alone."""
     lines = [(part, task) for part in known["parts"] for task in known["tasks"]]
     rows = known["rows"]
     summary = [summarise(row, part, task["name"]) for part, task in lines for row in rows]
     # against the row above, and against the first
     pairs = [(i, j) for i in range(1, len(rows)) for j in dict.fromkeys((i - 1, 0))]
     differences = [compare(known, rows[i], rows[j], part, task) for part, task in lines for i, j in pairs]
-    return without_nan({"summary": summary, "differences": [line for line in differences if line["seeds"]]})
+    made: dict[str, Any] = {"summary": summary, "differences": [line for line in differences if line["seeds"]]}
+    if "views" in known:
+        ends = [interval(known, row, part, task) for part, task in lines for row in rows]
+        made["summary"] = [line | {"interval_95": pair} for line, pair in zip(summary, ends, strict=True)]
+        made["views"] = [view | {"summary": view_summary(known, view)} for view in known["views"]]
+    return without_nan(made)
+
+
+def view_summary(known: dict[str, Any], view: dict[str, Any]) -> list[dict[str, Any]]:
+    """`summarise` of every part, task and row of a view."""
+    parts = view.get("parts", known["parts"])
+    return [summarise(row, part, task["name"]) for part in parts for task in known["tasks"] for row in view["rows"]]
+
+
+def interval(known: dict[str, Any], row: dict[str, Any], part: str, task: dict[str, Any]) -> list[float] | None:
+    """95 % interval over patients of the mean Score of a row; None without a run."""
+    if not row["runs"]:
+        return None
+    by_seed = [counts(known, run, part, task["name"]) for run in row["runs"].values()]
+    return list(mean_interval(np.stack(by_seed), task["formula"], resamples=RESAMPLES))
 
 
 def summarise(row: dict[str, Any], part: str, task: str) -> dict[str, Any]:
@@ -147,6 +116,12 @@ def summarise(row: dict[str, Any], part: str, task: str) -> dict[str, Any]:
         mean = statistics.mean(values) if values else None
         line[name] = [mean, statistics.stdev(values) if len(values) > 1 else None]
     return line
+
+
+def as_before(known: dict[str, Any]) -> dict[str, Any]:
+    """The same record as an earlier version wrote it, to be held against a file that has no views."""
+    old = {name: value for name, value in known.items() if name != "views"}
+    return old | conclusions(old)
 
 
 def compare(

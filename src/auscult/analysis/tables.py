@@ -43,6 +43,16 @@ def percent(value: float | None) -> str:
     return "-" if value is None or math.isnan(value) else f"{100 * value:.2f}"
 
 
+def spread(mean_and_std: Sequence[float | None]) -> str:
+    """Mean and deviation of fractions, in %.
+
+    >>> spread([0.5, 0.01]), spread([0.5, None]), spread([None, None])
+    ('50.00 ± 1.00', '50.00', '-')
+    """
+    mean, deviation = mean_and_std
+    return percent(mean) + ("" if deviation is None else f" ± {percent(deviation)}")
+
+
 def broken(name: str) -> str:
     """A class name on several lines, parted at spaces and plus signs: seven classes fit into 80 columns."""
     return escape(name.replace(" ", "\n").replace("+", "+\n"))

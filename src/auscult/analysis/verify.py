@@ -15,10 +15,10 @@ from .compare import Scope, compare
 from .compare_table import FILES as COMPARISON
 from .compare_table import files as comparison_files
 from .mismatch import NOTHING, Mismatch, json_file_mismatches, text_mismatches
-from .study_record import dumps, record
+from .study_record import as_before, dumps, record
 from .study_table import markdown
 from .verify_docs import verify_page
-from .verify_run import unreadable, verify_run
+from .verify_run import home, unreadable, verify_run
 
 
 @dataclass(kw_only=True)
@@ -59,7 +59,10 @@ def verify(folder: Path) -> Verified:
         AuscultError: E_RUN when there is nothing to check.
     """
     found = Verified()
-    found.add("runs", scored_runs(folder), lambda place: verify_run(Run(place)))
+    scored = scored_runs(folder)
+    beside = [place for place in scored if place != home(place)]
+    found.add("runs", [place for place in scored if place not in beside], lambda place: verify_run(Run(place)))
+    found.add("selections and splits", beside, lambda place: verify_run(Run(place)))
     found.add("studies", holders(folder, "plan.json"), verify_study)
     found.add("comparisons", holders(folder, "compare.json"), verify_comparison)
     pages = [page for page in holders(folder, "results.md") if (page / "results").is_dir()]
@@ -79,12 +82,12 @@ def holders(folder: Path, name: str) -> list[Path]:
 def scored_runs(folder: Path) -> list[Path]:
     """Run folders with scores or predictions of them; a folder of `auscult predict` has no truth and is none."""
     scored = {*holders(folder, "scores.json")}
-    predicted = {place for place in holders(folder, "predictions.csv") if Run(place).exists}
+    predicted = {place for place in holders(folder, "predictions.csv") if Run(home(place)).exists}
     return sorted(scored | predicted)
 
 
 def verify_study(folder: Path) -> tuple[list[Mismatch], list[str]]:
-    """study.json and study.md against the record that the runs make."""
+    """study.json and study.md against the record that the runs make, one of an earlier version against what it had."""
     json_file, table_file = folder / "study.json", folder / "study.md"
     if not json_file.is_file() and not table_file.is_file():
         return [], [f"{folder} has no table yet; `auscult study NAME --table --out {folder}` makes it."]
@@ -92,6 +95,8 @@ def verify_study(folder: Path) -> tuple[list[Mismatch], list[str]]:
         known = record(folder)
     except AuscultError as error:
         return [Mismatch(file=str(json_file), place="runs", found=error.message, expected="runs to make it from")], []
+    if json_file.is_file() and "views" not in read_json(json_file):
+        known = as_before(known)
     texts = {json_file: dumps(known), table_file: markdown(known)}
     return [m for file, text in texts.items() for m in file_mismatches(file, text)], []
 

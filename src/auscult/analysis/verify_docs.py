@@ -59,19 +59,26 @@ def wrong_record(file: str, text: str) -> Iterator[Mismatch]:
     """Figures of a study's record that do not follow from the counts of its patients, or its confusion matrices."""
     known = json.loads(text)
     tasks = tasks_of(known)
-    expected = known | {
-        "rows": [
-            row | {"runs": {seed: recounted(known, run, tasks) for seed, run in row["runs"].items()}}
-            for row in known["rows"]
-        ]
-    }
+    expected = known | {"rows": recounted_rows(known, known, tasks)}
+    if "views" in known:
+        expected["views"] = [view | {"rows": recounted_rows(known, view, tasks)} for view in known["views"]]
     expected |= conclusions(expected)
     yield from json_file_mismatches(file, text, expected, dumps(expected))
-    for row in known["rows"]:
-        for seed, run in row["runs"].items():
-            for part, about in known["parts"].items():
-                place = f"rows.{row['name']}.runs.{seed}.parts.{part}"
-                yield from wrong_counts(file, place, about, run["parts"][part], tasks)
+    for view in (known, *known.get("views", ())):
+        head = "" if view is known else f"views.{view['selection'] or view['split']}."
+        for row in view["rows"]:
+            for seed, run in row["runs"].items():
+                for part, about in view.get("parts", known["parts"]).items():
+                    place = f"{head}rows.{row['name']}.runs.{seed}.parts.{part}"
+                    yield from wrong_counts(file, place, about, run["parts"][part], tasks)
+
+
+def recounted_rows(known: dict[str, Any], view: dict[str, Any], tasks: list[Task]) -> list[dict[str, Any]]:
+    """The rows of a record, or of one of its views, with what follows from their counts by patient."""
+    of = {"parts": view.get("parts", known["parts"])}
+    return [
+        row | {"runs": {seed: recounted(of, run, tasks) for seed, run in row["runs"].items()}} for row in view["rows"]
+    ]
 
 
 def recounted(known: dict[str, Any], run: dict[str, Any], tasks: list[Task]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks a run folder: scores.json and report.html follow from predictions.csv, and no row of that was changed."""
+"""Checks a run folder: scores, shifts and report follow from predictions.csv, and no row of that was changed."""
 
 import copy
 import csv
@@ -16,8 +16,9 @@ from ..errors import AuscultError
 from ..metrics import Scores, Task, confusion_matrix, scores, task_confusion
 from ..runs import Run, read_json
 from ..statistics import counts_interval
+from ..study import SELECTIONS
 from .mismatch import NOTHING, Mismatch, json_file_mismatches, text_mismatches
-from .report import score_rows
+from .report_tables import checkable, part_tables, patients_of_classes, shift_rows
 from .results import scores_text, without_nan
 from .row_checks import has_checks, sha256, wrong_checks
 from .study_counts import Scored, patient_counts, read_predictions
@@ -50,8 +51,10 @@ def verify_run(run: Run) -> tuple[list[Mismatch], list[str]]:
     expected = with_parts(told, made)
     wrong += json_file_mismatches(str(scored_file), text, expected, scores_text(expected))
     wrong += wrong_facts(run, told)
+    if (run.folder / "shift.csv").is_file():
+        wrong += wrong_shifts(run.folder / "shift.csv", expected, parts)
     if (run.folder / "report.html").is_file():
-        wrong += wrong_report(run.folder / "report.html", expected)
+        wrong += wrong_report(run.folder / "report.html", expected, parts)
     return wrong, remarks
 
 
@@ -136,10 +139,24 @@ def with_parts(told: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     return expected
 
 
+def home(folder: Path) -> Path:
+    """The run folder of a view that `auscult study` has scored; any other folder is its own.
+
+    >>> home(Path("runs/s0/selections/last")).as_posix(), home(Path("runs/s0")).as_posix()
+    ('runs/s0', 'runs/s0')
+    """
+    return folder.parents[1] if folder.parent.name in ("selections", "splits") else folder
+
+
 def wrong_facts(run: Run, told: dict[str, Any]) -> Iterator[Mismatch]:
     """Seed, epoch and selection that are not those of the weights or of the recipe, where these files are there."""
     facts, file = told["facts"], str(run.folder / FILES[0])
     known: dict[str, Any] = {}
+    if home(run.folder) != run.folder:  # its folder says what it is
+        name, run = run.folder.name, Run(home(run.folder))
+        found, where = (facts["selection"], "facts.selection") if name in SELECTIONS else (told["split"], "split")
+        if found != name:
+            yield Mismatch(file=file, place=where, found=json.dumps(found), expected=json.dumps(name))
     if run.exists:
         known["seed"] = run.settings()["seed"]
     weights = run.weights(facts["selection"])
@@ -164,22 +181,47 @@ def header_facts(file: Path) -> dict[str, Any]:
         raise AuscultError("E_RUN", f"{file} is no weights file: {error!r}.") from error
 
 
-def wrong_report(file: Path, expected: dict[str, Any]) -> Iterator[Mismatch]:
-    """Rows of the score tables of report.html that are not those of the scores."""
+def wrong_shifts(file: Path, expected: dict[str, Any], parts: dict[str, Scored]) -> Iterator[Mismatch]:
+    """Lines of shift.csv that do not follow from the predictions."""
+    from .shift_run import run_shifts, table  # which takes `tasks_of` from here
+
+    yield from text_mismatches(str(file), file.read_text(encoding="utf-8"), table(run_shifts(expected, parts)))
+
+
+def wrong_report(file: Path, expected: dict[str, Any], scored: dict[str, Scored]) -> Iterator[Mismatch]:
+    """Rows of the tables of report.html that are not those of the scores; earlier versions have fewer tables."""
     page = file.read_text(encoding="utf-8")
     start = 0
     for part, found in expected["parts"].items():
-        table = score_rows(
-            [said_scores(said) for said in found["scores"].values()],
-            {task: tuple(map(_number, said["interval_95"])) for task, said in found["scores"].items()},
-        )
-        start = page.find(table[: table.index("<tbody>")], start)
-        if start < 0:
-            yield Mismatch(file=str(file), place=f"part {part}", found="no table of scores", expected="one")
-            return
-        there = page[start : page.find("</p>", start) + len("</p>")]
-        yield from text_mismatches(str(file), there, table, page.count("\n", 0, start) + 1)
-        start += 1
+        tables = tables_of(found, expected["classes"], scored[part])
+        for place, table in enumerate([*tables, *shift_table(file, part, next(iter(found["scores"])))]):
+            wanted = checkable(table)
+            there = page.find(wanted[: wanted.index("<tbody>")], start)
+            if there < 0 and place == 0:
+                yield Mismatch(file=str(file), place=f"part {part}", found="no table of scores", expected="one")
+                return
+            if there >= 0:
+                start = page.find("</tbody>", there) + len("</tbody>")
+                yield from text_mismatches(str(file), page[there:start], wanted, page.count("\n", 0, there) + 1)
+
+
+def tables_of(found: dict[str, Any], classes: list[str], scored: Scored) -> tuple[str, str, str]:
+    """The tables of a part as report.html has them."""
+    patients = patients_of_classes(scored.truth, scored.patient.tolist(), len(classes))
+    return part_tables(
+        [said_scores(said) for said in found["scores"].values()],
+        {task: tuple(map(_number, said["interval_95"])) for task, said in found["scores"].items()},
+        np.array(found["confusion"]),
+        classes,
+        patients,
+    )
+
+
+def shift_table(file: Path, part: str, task: str) -> list[str]:
+    """The table of shifts of a part as report.html has it, from the shift.csv beside it; none without."""
+    beside = file.with_name("shift.csv")
+    made = shift_rows(beside.read_text(encoding="utf-8"), part, task) if beside.is_file() else ""
+    return [made] if made else []
 
 
 def said_scores(said: dict[str, Any]) -> Scores:

@@ -17,6 +17,7 @@ def spectral(
     run: Path,
     /,
     *,
+    beside: Path | None = None,
     ast: Annotated[bool, FLAG] = False,
     clips: int = 4,
     part: str | None = None,
@@ -25,10 +26,11 @@ def spectral(
     with_d: Annotated[bool, FLAG] = False,
     out: Path | None = None,
 ) -> int:
-    """Draws the filter response of every layer of a DASS: as Lung-SRAD published it, and in two dimensions.
+    """Draws the filter response of every layer of a DASS or AST: as Lung-SRAD published it, and in two dimensions.
 
     Args:
         run: a run folder.
+        beside: run folder of an AST trained on the same data set, to draw beside a DASS.
         ast: AST-base of the transformers package beside it, with random weights.
         clips: test clips to average over.
         part: test part the clips come from; the first without it.
@@ -45,7 +47,10 @@ def spectral(
     from ..runs import Run
 
     prepare_process()
-    spectrum = measure(Run(run), ast=ast, clips=clips, part=part, data=data, selection=selection, skip=with_d)
+    rival = None if beside is None else Run(beside)
+    spectrum = measure(
+        Run(run), beside=rival, ast=ast, clips=clips, part=part, data=data, selection=selection, skip=with_d
+    )
     for file in write(out or run / "spectral", spectrum):
         say(f"wrote {file}")
     return 0
@@ -89,34 +94,103 @@ def sharpness(
 
 
 @analyse.command
-def breakdown(
+def shift(
     *runs: Path,
     out: Path | None = None,
     part: str | None = None,
     task: str | None = None,
     on: str | None = None,
 ) -> int:
-    """Draws what scored runs find: recall of each class, Score by audio quality and by duration. Needs no audio.
+    """Draws where scored runs are better and worse: by class, device, chest site, age, sex, bandwidth, audio quality
+    and duration, each group against the rest. Needs no audio.
 
     Args:
         runs: scored run folders, or folders of them such as a study's; runs of one recipe become their mean.
-        out: folder for the figure (PNG, PDF), its caption and breakdown.csv; RUN/breakdown without it, for one run.
+        out: folder for the figure (PNG, PDF), its caption and shift.csv; RUN/shift without it, for one run.
         part: part of the data set; the first that was scored without it.
         task: name of the task, as scores.json has it; the one of most classes without it.
         on: the data set, where scores of `auscult evaluate --on` are meant.
     """
     import matplotlib  # noqa: F401  (better said now than after the work)
 
-    from ..analysis.breakdown import breakdown as break_down
-    from ..analysis.breakdown import write
+    from ..analysis.shift_run import shift as report
+    from ..analysis.shift_run import write
     from ..errors import AuscultError
     from ..progress import say
 
     if not runs or (out is None and len(runs) > 1):
-        raise AuscultError("E_SETTING", "name the runs: `auscult analyse breakdown RUN`, or several and --out FOLDER.")
-    found = break_down(runs, part=part, task=task, on=on)
+        raise AuscultError("E_SETTING", "name the runs: `auscult analyse shift RUN`, or several and --out FOLDER.")
+    found = report(runs, part=part, task=task, on=on)
     for remark in found.remarks:
         say(remark)
-    for file in write(out or runs[0] / "breakdown", found):
+    for file in write(out or runs[0] / "shift", found):
+        say(f"wrote {file}")
+    return 0
+
+
+@analyse.command
+def embedding(
+    run: Path,
+    /,
+    *,
+    part: str | None = None,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+) -> int:
+    """Draws where a model puts the cycles of a part: t-SNE of its features, by class and by device or site.
+
+    Args:
+        run: a run folder.
+        part: part of the data set; the first test part that has audio without it.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; the recipe's own choice without it.
+        seed: of the t-SNE.
+        out: folder for the figure (PNG, PDF), its caption and embedding.csv; RUN/embedding without it.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+
+    from ..analysis.embedding import embed, write
+    from ..predict import default_device
+    from ..progress import say
+    from ..runs import Run
+
+    prepare_process()
+    found = embed(Run(run), part=part, data=data, selection=selection, seed=seed, device=default_device())
+    for file in write(out or run / "embedding", found):
+        say(f"wrote {file}")
+    return 0
+
+
+@analyse.command
+def attention(
+    run: Path,
+    /,
+    *,
+    part: str | None = None,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+    out: Path | None = None,
+) -> int:
+    """Draws where a trained AST looks: attention over the spectrogram, at the surest cycle of each class.
+
+    Args:
+        run: a run folder of an AST.
+        part: part of the data set; the first test part that has audio without it.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; the recipe's own choice without it.
+        out: folder for the figure (PNG, PDF), its caption and attention.csv; RUN/attention without it.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+
+    from ..analysis.attention import attend, write
+    from ..predict import default_device
+    from ..progress import say
+    from ..runs import Run
+
+    prepare_process()
+    found = attend(Run(run), part=part, data=data, selection=selection, device=default_device())
+    for file in write(out or run / "attention", found):
         say(f"wrote {file}")
     return 0

@@ -22,9 +22,10 @@ def evaluate(
     label_map: str | None = None,
     part: Annotated[tuple[str, ...], Parameter(negative="", show_default=False)] = (),
     partial: Annotated[bool, FLAG] = False,
+    embedding: Annotated[bool, FLAG] = False,
     out: Path | None = None,
 ) -> int:
-    """Scores a run on the test parts of its data set, and writes scores.json, predictions.csv and report.html.
+    """Scores a run on the test parts of its data set, and writes scores.json, predictions.csv, shift.csv, report.html.
 
     With --on it is scored on a data set that it has not learned from: the files are scores_DATASET.json and so on.
 
@@ -37,7 +38,8 @@ def evaluate(
         label_map: with --on, how classes are read: qlung (rhonchi and stridor as wheeze) without it, or sdat_wheeze.
         part: with --on, a part to score; may be repeated. Test parts of patients apart without it: inter of sprsound.
         partial: with --on, use the recordings that are there when others have no audio.
-        out: folder for the three files; the run folder without it.
+        embedding: draw the model's features of the first part into the report, by t-SNE; not with --on.
+        out: folder for the files; the run folder without it.
     """
     import matplotlib  # noqa: F401  (the report needs it: better said now than after the work)
     from rich.console import Console
@@ -59,6 +61,8 @@ def evaluate(
             raise AuscultError("E_SETTING", "--label-map, --part and --partial need --on, the data set to score on.")
         stuff, weights, evaluations = score(source, data=data, selection=selection, split=split, device=device)
     else:
+        if embedding:
+            raise AuscultError("E_SETTING", f"--embedding shows the data set of the run; leave it out with --on {on}.")
         if data is None or split is not None:
             raise AuscultError("E_SETTING", f"--on {on} needs --data, its folder, and takes no --split.")
         stuff, weights, evaluations, domain = evaluate_on(
@@ -73,6 +77,13 @@ def evaluate(
         )
     results = collect(source, stuff, weights, evaluations, domain)
     print_results(results, Console())
-    report = write(out or run, results)
+    extra = ""
+    if embedding:
+        from ..analysis.embedding import embed
+        from ..analysis.report import embedding_section
+
+        part = evaluations[0].part
+        extra = embedding_section(embed(source, part=part, data=data, selection=selection, device=device), part)
+    report = write(out or run, results, extra)
     say(f"report: {report}")
     return 0

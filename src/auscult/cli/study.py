@@ -25,12 +25,15 @@ def study(
     size: Literal["nano", "small", "medium"] | None = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     partial: Annotated[bool, FLAG] = False,
+    splits: str = "official,clean",
+    best_on_test: Annotated[bool, FLAG] = False,
     table: Annotated[bool, FLAG] = False,
 ) -> int:
     """Trains and scores rows of recipes with several seeds, and compares them patient by patient.
 
-    The same command goes on where it was stopped. Several processes may work on one study: each takes the runs that no
-    other has. Exit code: 0, or 3 when a run failed.
+    The main table is of the epoch that each recipe chooses, on the official split. Beside it stands what the epochs of
+    other selections score, and other splits. The same command goes on where it was stopped. Several processes may work
+    on one study: each takes the runs that no other has. Exit code: 0, or 3 when a run failed.
 
     Args:
         names: recipes, or one study: lung_srad_table2, lung_srad_tau, lung_srad_kernel, lung_srad_sigma,
@@ -42,10 +45,14 @@ def study(
         size: of the network in a named study; medium without it.
         set_: a setting for every row, KEY=VALUE; may be repeated.
         partial: train on the recordings that are there when others have no audio.
+        splits: which stand side by side, with commas. clean costs an evaluation of each run; strict trains every row
+            once more, without the patients that it moves to the test.
+        best_on_test: a column for the epoch that is best on the test set too: the literature protocol, for comparison
+            only. Costs an evaluation of the test set after every epoch.
         table: train nothing, make the table of what is finished; needs no data.
     """
     from ..recipes.studies import study as study_named
-    from ..study import plan
+    from ..study import SPLITS, plan
 
     chosen = study_named(names, size)
     folder = out or Path("studies") / chosen.name
@@ -57,31 +64,44 @@ def study(
     words = ["auscult", "study", *names, "--dataset", dataset, "--data", "DIR", "--seeds", str(seeds)]
     words += ["--size", size] if size else []
     words += [word for setting in set_ for word in ("--set", setting)] + (["--partial"] if partial else [])
-    planned = plan(chosen, dataset, seeds, set_, partial=partial, command=shlex.join(words))
+    kinds = tuple(splits.split(","))
+    words += ["--splits", splits] if kinds != SPLITS else []
+    words += ["--best-on-test"] if best_on_test else []
+    planned = plan(
+        chosen,
+        dataset,
+        seeds,
+        set_,
+        partial=partial,
+        command=shlex.join(words),
+        splits=kinds,
+        best_on_test=best_on_test,
+    )
     outcomes = work(planned, data, folder)
     make_table(folder)
     return SOME_FAILED if any(o.what == "failed" for o in outcomes) else 0
 
 
 def work(plan: "Plan", data: Path, out: Path) -> "list[Outcome]":
-    """Trains and scores what is left of a study, a line for each run on stderr, the grid of scores on a terminal."""
+    """Trains and scores what is left of a study: lines for each run on stderr, on a terminal a table of all too."""
     import matplotlib  # noqa: F401  (the reports need it: better said now than after the work)
-    from rich.console import Console
 
-    from ..analysis.study_files import line, overview, score
+    from ..analysis.study_files import line, score
+    from ..analysis.study_live import Board, live
     from ..progress import say
-    from ..study import run_study
+    from ..study import begin, carry_out
 
     prepare_process()
-    console = Console()
+    begun = begin(plan, data, out)
+    board = Board(begun, out)
 
     def tell(outcome: "Outcome") -> None:
-        say(line(plan, out, outcome))
-        if console.is_terminal and outcome.what == "trained":
-            console.print(overview(plan, out))
+        board.tell(outcome)
+        say(line(begun, out, outcome))
 
     try:
-        return run_study(plan, data, out, score, tell)
+        with live(board):
+            return carry_out(begun, data, out, score, tell)
     except KeyboardInterrupt:
         say(f"finished runs and whole epochs are kept in {out}; the same command goes on, with --table it shows them")
         raise

@@ -46,6 +46,11 @@ def check_kind(kind: str) -> str:
     return kind
 
 
+def kinds_apart(corpus: Corpus) -> bool:
+    """Whether ``clean`` and ``strict`` are other splits than ``official``: whether a patient is shared; see `split`."""
+    return any(corpus.shared_patients(part) for part in set(corpus.test_parts).difference(corpus.seen_parts))
+
+
 def split(corpus: Corpus, kind: str = "official", validation: float = 0.2, seed: int = 0) -> Split:
     """Divides the cycles of a corpus into train, validation and test rows.
 

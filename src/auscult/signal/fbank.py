@@ -131,6 +131,26 @@ def mel_matrix(
     return _read_only(np.maximum(0, np.minimum(rise, fall)))
 
 
+def mel_centres(n_mels: int, low_hz: float, high_hz: float) -> Float[np.ndarray, "F"]:
+    """Centre of each filter of `mel_matrix` in Hz.
+
+    >>> mel_centres(3, 0.0, 4000.0).round().tolist()
+    [427.0, 1114.0, 2220.0]
+    """
+    edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)
+    return 700.0 * np.expm1(edges[1:-1] / 1127.0)
+
+
+def mel_row(frequency_hz: float, sample_rate: int = 16000, n_mels: int = 128) -> float:
+    """Where a frequency lies among the rows of a filterbank, for axes: row k reaches from k to k + 1.
+
+    >>> round(mel_row(20.0), 3), round(mel_row(8000.0), 3)  # half a row outside: the filters overlap
+    (-0.5, 128.5)
+    """
+    low, high = float(_mel(LOW_HZ)), float(_mel(sample_rate / 2))
+    return (float(_mel(frequency_hz)) - low) / (high - low) * (n_mels + 1) - 0.5
+
+
 def _mel(frequency_hz: float | np.ndarray) -> np.ndarray:
     return np.asarray(1127.0 * np.log1p(np.asarray(frequency_hz) / 700.0))
 
