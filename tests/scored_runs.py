@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from auscult.analysis.ledger import table
-from auscult.analysis.report_tables import score_rows
 from auscult.analysis.results import scores_text
 from auscult.analysis.row_checks import sha256, with_checks
 from auscult.analysis.spreadsheet import csv_text, exact
@@ -16,7 +15,7 @@ from auscult.analysis.study_counts import read_predictions
 from auscult.analysis.study_files import write_study
 from auscult.analysis.study_page import put
 from auscult.analysis.study_table import markdown
-from auscult.analysis.verify_run import rescored, said_scores
+from auscult.analysis.verify_run import rescored, tables_of
 from auscult.config import fingerprint
 from auscult.metrics import Task
 from auscult.runs import write_json, write_text
@@ -67,9 +66,8 @@ def make_run(folder: Path, name: str, seed: int, skill: float = 1.0, checks: boo
     }
     write_text(folder / "scores.json", scores_text(told | ({"predictions_sha256": sha256(text)} if checks else {})))
     tables = []
-    for found in told["parts"].values():
-        ends = {task: tuple(said["interval_95"]) for task, said in found["scores"].items()}
-        tables.append(score_rows(map(said_scores, found["scores"].values()), ends))
+    for part, found in told["parts"].items():
+        tables += tables_of(found, list(CLASSES), parts[part])
     write_text(folder / "report.html", "<!doctype html>\n<h1>run</h1>\n" + "\n<p>words</p>\n".join(tables))
     write_json(folder / "recipe.json", {"recipe": recipe(name), "dataset": "toy", "seed": seed, "partial": False})
     where = {"commit": "abc", "gpu": None, "processor": "cpu", "cores": 2, "threads": 1, "python": "3"}

@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
-    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal"},
-    {"data", "models", "metrics", "statistics", "variance"},
+    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal", "tracking"},
+    {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},
     {"train", "table", "evaluate", "out_of_domain", "study", "recipes"},
     {"cli", "predict", "export", "web", "analysis", "bench", "demo", "__init__", "__main__"},

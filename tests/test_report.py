@@ -8,22 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
-from auscult.analysis.results import Results, by_patient, collect, notes, write
+from auscult.analysis.results import Results, by_patient, notes, write
 from auscult.analysis.row_checks import sha256
 from auscult.analysis.tables import cycle_table, print_results
-from auscult.config import override, to_dict
 from auscult.data import sprsound
 from auscult.data.material import Material
-from auscult.data.synthetic import Synthetic, make
-from auscult.evaluate import Evaluation, evaluate
+from auscult.evaluate import Evaluation
 from auscult.metrics import Task, scores
-from auscult.models.weights import Weights, save_weights
 from auscult.predict import PredictedCycle, Prediction
-from auscult.recipes import recipe
-from auscult.runs import Run, environment, write_json
+
+from .reported import make_results
 
 CONFUSION = np.array([[70, 20, 5, 5], [10, 30, 5, 5], [3, 2, 14, 1], [1, 4, 2, 3]])
 PRINTED = """\
@@ -45,25 +41,7 @@ synthetic 2-class from 4-class  icbhi     70.00  82.50         76.25
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    """The evaluation of an untrained model on a tiny synthetic corpus."""
-    folder = tmp_path_factory.mktemp("report")
-    corpus = make(folder / "corpus", Synthetic(patients=4, recordings=1, cycles=5))
-    tiny = override(recipe("dass_nano"), ["clip.length_s=1.0", "selection=last", "validation=0"])
-    run = Run(folder / "run")
-    asked = {"recipe": to_dict(tiny), "dataset": "synthetic", "seed": 0, "partial": False, "data": str(corpus)}
-    write_json(run.recipe_file, asked)
-    write_json(run.folder / "environment.json", environment())
-    torch.manual_seed(0)
-    facts = {"dataset": "synthetic", "seed": 0, "epoch": 2, "selection": "last"}
-    classes = ("normal", "crackle", "wheeze", "both")
-    state = tiny.build_model(4).state_dict()
-    save_weights(run.weights("last"), Weights(state=state, recipe=to_dict(tiny), classes=classes, facts=facts))
-    for epoch in (1, 2):
-        run.log({"epoch": epoch, "loss": {"ce": 1.0 / epoch}})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUSCULT_CACHE", str(folder / "cache"))
-        stuff, weights, evaluations = evaluate(run)
-    return collect(run, stuff, weights, evaluations)
+    return make_results(tmp_path_factory.mktemp("report"))
 
 
 def with_confusion(results: Results, confusion: np.ndarray) -> Results:

@@ -206,7 +206,7 @@ def test_a_run_leaves_the_files_of_a_run(data: Path, tmp_path: Path, capsys: pyt
     run = train(quick_trees(), "synthetic", data, tmp_path / "run", seed=3)
     assert evaluate_command(run.folder) == 0 and "synthetic 4-class" in capsys.readouterr().out
     names = {"recipe.json", "environment.json", "metrics.jsonl", "weights", "scores.json", "predictions.csv"}
-    assert {f.name for f in run.folder.iterdir()} == names | {"report.html"}
+    assert {f.name for f in run.folder.iterdir()} == names | {"report.html", "shift.csv"}
     assert from_dict(RecipeSpec, run.settings()["recipe"]) == quick_trees()
     history = run.history()
     assert [r["epoch"] for r in history] == [1, 2, 3]

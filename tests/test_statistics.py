@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from auscult.metrics import Task, confusion_matrix, scores
-from auscult.statistics import counts_interval, multiplicities, paired_difference, score_interval, task_counts
+from auscult.statistics import counts_interval, multiplicities, paired_difference, score_interval, task_counts, wilson
 
 TASK = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1))
 OFFICIAL = Task(name="t", classes=("normal", "abnormal"), mapping=(0, 1), formula="sprsound")
@@ -210,3 +210,13 @@ def test_what_cannot_be_paired() -> None:
     assert math.isnan(paired_difference(one[:, :, :1], one[:, :, :1], "icbhi").low)
     one[:, 2:] = 0
     assert math.isnan(paired_difference(one, one, "icbhi").difference)
+
+
+def test_wilson_ends_are_where_the_normal_test_just_rejects() -> None:
+    """|p - end| = z sqrt(end (1 - end) / n); 81 of 263: Newcombe 1998, table I, method 3."""
+    for k, n in ((3, 10), (81, 263), (0, 20), (9.5, 12)):
+        for end in wilson(k, n):
+            assert abs(k / n - end) == pytest.approx(1.959964 * (end * (1 - end) / n) ** 0.5, abs=1e-7)
+    assert [round(end, 4) for end in wilson(81, 263)] == [0.2553, 0.3662]
+    assert wilson(0, 20)[0] == pytest.approx(0) and wilson(20, 20)[1] == pytest.approx(1)
+    assert np.isnan(wilson(0, 0)).all()

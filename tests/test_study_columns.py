@@ -1,9 +1,11 @@
 """A study's columns: other selections and other splits beside the main table, each marked and checked as the rest."""
 
+import io
 import json
 import os
 import re
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,9 @@ from auscult.progress import track
 from auscult.recipes.studies import study
 from auscult.runs import Run, read_json, write_json, write_text
 from auscult.statistics import counts_interval, drawn_patients, mean_interval
-from auscult.study import Outcome, Plan, View, other_views, plan, run_folder, run_study
+from auscult.study import Outcome, Plan, View, finished, other_views, plan, run_folder, run_study
 
+from .processes import start_study, wait_until
 from .scored_runs import make_run, make_study
 from .small import SETTINGS, small_corpus
 
@@ -41,7 +44,7 @@ KINDS = ("official", "clean", "strict")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A synthetic corpus in which one patient is on both sides."""
     os.environ["AUSCULT_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    folder = make(tmp_path_factory.mktemp("data") / "synthetic", Synthetic(patients=7, recordings=2, cycles=3))
+    folder = make(tmp_path_factory.mktemp("data") / "synthetic", Synthetic(patients=8, recordings=2, cycles=5))
     lines = (folder / SPLIT).read_text().splitlines()
     lines[1] = lines[1].replace("train", "test")
     (folder / SPLIT).write_text("".join(f"{line}\n" for line in lines))
@@ -68,6 +71,11 @@ def go(planned: Plan, corpus: Path, out: Path) -> list[Outcome]:
 
 def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+def without_times(out: Path) -> str:
+    """study.json without how long the runs took."""
+    return re.sub(r'"train_s": [\d.]+', "", (out / "study.json").read_text())
 
 
 def view(known: dict[str, Any], name: str) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def test_the_clean_split_is_the_same_run_without_the_shared_patient(whole: Path,
     own = read_predictions(folder / "predictions.csv", classes)["test"]
     clean = read_predictions(folder / "splits" / "clean" / "predictions.csv", classes)["test"]
     rest = own.patient != shared
-    assert 0 < (~rest).sum() == 3 and [key for key, keep in zip(own.key, rest, strict=True) if keep] == clean.key
+    assert 0 < (~rest).sum() == 5 and [key for key, keep in zip(own.key, rest, strict=True) if keep] == clean.key
     np.testing.assert_allclose(clean.probabilities, own.probabilities[rest], atol=1e-5)
 
 
@@ -108,7 +116,7 @@ def test_the_strict_split_has_runs_that_never_heard_the_shared_patient(whole: Pa
     run = run_folder(whole, f"strict/{NAME}", 0)
     there = read("synthetic", corpus)
     parts = {kind: split(there, kind, 0).tests["test"] for kind in KINDS}
-    assert len(parts["clean"]) + 3 == len(parts["official"]) == len(parts["strict"]) - 3
+    assert len(parts["clean"]) + 5 == len(parts["official"]) == len(parts["strict"]) - 5
     recipe = run.settings()["recipe"]
     assert (recipe["split"], recipe.get("also_best_on_test", False)) == ("strict", False)
     known = record(whole)
@@ -134,7 +142,7 @@ def test_the_table_has_selections_and_splits_side_by_side(whole: Path) -> None:
     assert f"| {task} | {NAME} | {last} | **{own}** | {best} |" in text
     clean, strict = (f"{100 * view(known, kind)['summary'][0]['Score'][0]:.2f}" for kind in KINDS[1:])
     assert f"| {task} | {NAME} | {own} | {clean} | {strict} |" in text
-    console = Console(record=True, width=100, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(record=True, width=100, file=io.StringIO())
     print_study(known, console)
     shown = console.export_text()
     assert re.search(rf"{NAME} +{last} +\*{own} +{best}", shown) and "(literature protocol)" in shown
@@ -172,6 +180,22 @@ def test_what_is_missing_is_scored_without_training(
     assert [o.what for o in go(planned, corpus, out)] == ["scored", "kept"]
     write_study(out)
     assert (out / "study.json").read_text() == (whole / "study.json").read_text()
+
+
+def test_a_killed_study_ends_with_the_same_table(whole: Path, planned: Plan, corpus: Path, tmp_path: Path) -> None:
+    """Killed once; five times in test_study_killed.py."""
+    out = copy(whole, tmp_path)
+    shutil.rmtree(out / "strict")
+    words = [NAME, "--dataset", "synthetic", "--data", str(corpus), "--seeds", "1", "--out", str(out)]
+    words += ["--splits", ",".join(KINDS), "--best-on-test", *(w for s in LAID_OVER for w in ("--set", s))]
+    process, run = start_study(*words), run_folder(out, f"strict/{NAME}", 0)
+    wait_until(run.checkpoint.exists, process)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL and not finished(run)
+    assert [o.what for o in go(planned, corpus, out)] == ["kept", "trained"]
+    write_study(out)
+    assert without_times(out) == without_times(whole)
 
 
 def test_files_of_an_earlier_epoch_are_not_taken_for_those_of_the_last(
@@ -256,6 +280,7 @@ def test_an_earlier_version_s_record_stays_what_it_was(tmp_path: Path) -> None:
     assert "views" not in old and "interval_95" not in old["summary"][0]
     write_text(out / "study.json", dumps(old))
     write_text(out / "study.md", markdown(old))
+    (out / "study.html").unlink(missing_ok=True)  # it had none
     assert not verify(out).wrong and not list(wrong_record("old.json", dumps(old)))
     text = markdown(old)
     assert "| Score | normal found" in text and "Selections" not in text and "mean of these seeds" not in text

@@ -136,7 +136,8 @@ def scored(p: list[list[float]], truth: list[int]) -> Scored:
         probabilities=np.array(p, dtype=np.float32),
         line=np.arange(len(p)) + 2,
         duration_s=np.ones(len(p)),
-        quality=np.full(len(p), np.nan),
+        **{name: np.full(len(p), np.nan) for name in ("quality", "age_years", "bandwidth_hz")},
+        **{name: np.full(len(p), "") for name in ("device", "site", "sex")},
     )
 
 

@@ -80,6 +80,12 @@ def test_what_is_whole_passes(whole: Path, docs: Path) -> None:
         ("better/s1/scores.json", r'"confusion": \[\s+\[\s+\d', "parts.inter.confusion[0][0]"),
         ("better/s1/scores.json", r'"seed": 1', "facts.seed"),
         ("better/s1/report.html", r"<small>\d+ of \d+", "row '4-class icbhi', column 'Sp %'"),
+        ("better/s1/report.html", r'class="s\d+">\d+', "column 'normal'"),
+        ("better/s1/report.html", r"(?s)recall %.*?recall %.*?crackle</th>.*?\d+ of \d+", "column 'recall %'"),
+        ("better/s1/report.html", r'<path d="M\d+', "line"),
+        ("study.html", r"(?s)Paired.*?better minus plain.*?[+-]\d\d?\.\d\d", "column 'Score, points'"),
+        ("study.html", r"(?s)Part intra.*?<strong>\d+\.\d", "column 'Score %'"),
+        ("study.html", r'circle cx="\d+', "line"),
         ("better/s1/report.html", r"(?s)grouped.*grouped.*?number score\">\d+\.\d+", "column 'Score %'"),
     ],
 )  # fmt: skip

@@ -207,3 +207,20 @@ def fingerprint(value: Any, length: int = 12) -> str:
     """A short hash of a spec or JSON-ready value: equal settings, equal fingerprint."""
     text = json.dumps(to_dict(value), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under names with dots, as ``--set`` takes them.
+
+    >>> flat({"epochs": 3, "optimizer": {"kind": "adamw", "lr": 0.1}, "classes": ["a", "b"]})
+    {'epochs': 3, 'optimizer': 'adamw', 'optimizer.lr': 0.1, 'classes': 'a, b'}
+    """
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        elif name == "kind":
+            found |= {prefix.rstrip("."): value} if prefix else {}
+        else:
+            found[prefix + name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return found

@@ -78,13 +78,13 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, classes: int) -> ND
 
 
 def regroup(confusion: NDArray[np.int64], mapping: tuple[int, ...]) -> NDArray[np.int64]:
-    """The confusion matrix of a coarser task: rows and columns of the same group are added.
+    """Confusion matrices (..., K, K) of a coarser task: rows and columns of the same group are added.
 
     >>> regroup(np.array([[5, 1, 0], [1, 3, 2], [0, 1, 4]]), (0, 1, 1)).tolist()
     [[5, 1], [1, 10]]
     """
-    if len(mapping) != len(confusion):
-        raise ValueError(f"the mapping names {len(mapping)} classes, the confusion matrix has {len(confusion)}")
+    if len(mapping) != confusion.shape[-1]:
+        raise ValueError(f"the mapping names {len(mapping)} classes, the confusion matrix has {confusion.shape[-1]}")
     member = np.eye(max(mapping) + 1, dtype=np.int64)[list(mapping)]
     return member.T @ confusion @ member
 
@@ -133,7 +133,7 @@ def task_labels(
 
 
 def in_task_classes(confusion: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
-    """A matrix made by `task_confusion`, over the classes of the task."""
+    """Matrices (..., K, K) made by `task_confusion`, over the classes of the task."""
     k = np.asarray(confusion, dtype=np.int64)
     return regroup(k, task.mapping) if task.decide == "class" else k
 

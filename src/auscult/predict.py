@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from .analysis import RESEARCH_ONLY
 from .analysis.spreadsheet import csv_text, printable, probability
+from .calibration import Calibration, read_calibration
 from .config import from_dict
 from .data import icbhi, sprsound
 from .data.cycles import END_TOLERANCE_S
@@ -56,6 +57,7 @@ class PredictedCycle:
         label: the most probable class.
         probabilities: class -> probability.
         quality: audio quality score in [0, 1], on the scale of the training cycles; None where training measured none.
+        abnormal: P(abnormal) reaches the threshold of a calibrated model; None for another.
     """
 
     start_s: float
@@ -63,6 +65,7 @@ class PredictedCycle:
     label: str
     probabilities: dict[str, float]
     quality: float | None = None
+    abnormal: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +100,7 @@ class Prediction:
         return [
             [
                 *(self.recording, c.start_s, c.end_s, self.cycles_from, c.label, *c.probabilities.values()),
+                *(() if c.abnormal is None else (c.abnormal,)),
                 *(() if c.quality is None else (c.quality,)),
             ]
             for c in self.cycles
@@ -122,10 +126,10 @@ class Prediction:
             raise AuscultError("E_SETTING", f"cannot save to {str(path)!r}; its name must end in .csv or .json.")
 
 
-def header(classes: Sequence[str], quality: bool = False) -> list[str]:
+def header(classes: Sequence[str], quality: bool = False, calibrated: bool = False) -> list[str]:
     """Columns of predictions.csv."""
     columns = ["recording", "start_s", "end_s", "cycles_from", "predicted", *(f"p_{name}" for name in classes)]
-    return [*columns, "quality"] if quality else columns
+    return [*columns, *(["abnormal"] if calibrated else []), *(["quality"] if quality else [])]
 
 
 class Model:
@@ -138,12 +142,21 @@ class Model:
         device: where it runs.
         precision: ``fp32``, or ``bf16`` for products and convolutions: quicker where the processor has it, and
             probabilities then differ in the second or third digit.
+        calibration: its temperature and threshold; None takes the probabilities as they come.
     """
 
     def __init__(
-        self, classifier: Classifier, weights: Weights, file: Path, device: str, precision: Precision = "fp32"
+        self,
+        classifier: Classifier,
+        weights: Weights,
+        file: Path,
+        device: str,
+        precision: Precision = "fp32",
+        calibration: Calibration | None = None,
     ) -> None:
         self.precision = precision
+        self.calibration = calibration
+        self.temperature = 1.0 if calibration is None else calibration.temperature
         self.classifier = classifier.to(device).eval()
         self.classes = weights.classes
         self.facts = weights.facts
@@ -157,7 +170,7 @@ class Model:
     @property
     def header(self) -> list[str]:
         """Columns of predictions.csv."""
-        return header(self.classes, self.scale is not None)
+        return header(self.classes, self.scale is not None, self.calibration is not None)
 
     def predict(
         self,
@@ -247,7 +260,7 @@ class Model:
         low = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             logits = self.classifier(torch.from_numpy(stored).to(self.device).float())
-            return torch.softmax(logits.float(), dim=-1).cpu().numpy()
+            return torch.softmax(logits.float() / self.temperature, dim=-1).cpu().numpy()
 
     def quality(self, path: str | Path, recording: io.Recording, cycles: Sequence[Interval]) -> list[float | None]:
         """The audio quality score of each cycle; None where training measured none.
@@ -264,9 +277,10 @@ class Model:
 
     def _cycle(self, times: Interval, p: NDArray[np.float32], quality: float | None) -> PredictedCycle:
         named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
-        start_s, end_s = (round(float(t), 4) for t in times)
+        times_s = {name: round(float(t), 4) for name, t in zip(("start_s", "end_s"), times, strict=True)}
         label = self.classes[int(p.argmax())]
-        return PredictedCycle(start_s=start_s, end_s=end_s, label=label, probabilities=named, quality=quality)
+        said = None if self.calibration is None else bool(1 - float(p[0]) >= self.calibration.threshold)
+        return PredictedCycle(**times_s, label=label, probabilities=named, quality=quality, abnormal=said)
 
 
 def load(
@@ -275,6 +289,7 @@ def load(
     selection: str | None = None,
     device: str | None = None,
     precision: Precision = "fp32",
+    calibrated: bool = False,
 ) -> Model:
     """The model of a run folder or of a weights file.
 
@@ -282,13 +297,15 @@ def load(
         selection: ``last``, ``validation`` or ``best_on_test``; None takes the recipe's own.
         device: torch's name of one; None takes the GPU where there is one.
         precision: of products and convolutions; see `Model`.
+        calibrated: with calibration.json of the run folder, which `auscult analyse calibration` makes.
 
     Raises:
-        AuscultError: E_RUN when there is no run, or its weights are missing or damaged.
+        AuscultError: E_RUN when there is no run, its weights are missing or damaged, or no calibration fits them.
     """
     source = Path(run_or_weights)
     classifier, weights = load_model(source, selection)
-    return Model(classifier, weights, weights_file(source, selection), device or default_device(), precision)
+    chosen = read_calibration(source, digest(weights.state)) if calibrated else None
+    return Model(classifier, weights, weights_file(source, selection), device or default_device(), precision, chosen)
 
 
 def predict(

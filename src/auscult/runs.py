@@ -1,7 +1,8 @@
 """The run folder: what was asked, where it ran, what it measured, and a checkpoint that survives a power cut.
 
     recipe.json  environment.json  metrics.jsonl  checkpoint.safetensors  weights/*.safetensors
-    scores.json  predictions.csv  report.html  (these three by `auscult evaluate`)
+    scores.json  predictions.csv  shift.csv  report.html  (these four by `auscult evaluate`)
+    tensorboard/  where it is installed
 
 Every file but the log is written under another name, synced to the disk and then renamed, so a reader never sees half a
 file. Tensors are safetensors, everything else is JSON: nothing here can run code when it is read.
@@ -13,7 +14,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,7 @@ class Run:
         self.recipe_file = self.folder / "recipe.json"
         self.checkpoint = self.folder / "checkpoint.safetensors"
         self.metrics = self.folder / "metrics.jsonl"
+        self.listeners: list[Callable[[dict[str, Any]], object]] = []  # get every record that is logged from now on
 
     @property
     def exists(self) -> bool:
@@ -166,6 +168,8 @@ class Run:
             handle.write(json.dumps(record) + "\n")
             handle.flush()
             os.fsync(handle.fileno())
+        for listener in self.listeners:
+            listener(record)
 
     def history(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl; a last line cut by a crash is left out."""

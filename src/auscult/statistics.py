@@ -86,7 +86,7 @@ def task_counts(by_patient: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
     Args:
         by_patient: (P, K, K) confusion matrices as `metrics.task_confusion` makes them, one a patient.
     """
-    grouped = np.stack([in_task_classes(k, task) for k in by_patient])
+    grouped = in_task_classes(by_patient, task)
     return np.stack(
         [
             grouped[:, 0, 0],

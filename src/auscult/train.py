@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from . import tracking
 from .batch import Batch
 from .config import to_dict
 from .data.cycles import Corpus
@@ -49,6 +50,7 @@ def train(
     seed: int = 0,
     resume: bool = False,
     partial: bool = False,
+    track: str | None = tracking.NONE,
 ) -> Run:
     """Trains `recipe` and leaves a run folder that `evaluate` and `predict` read.
 
@@ -61,11 +63,12 @@ def train(
         out: the run folder.
         resume: continue from the last whole epoch found there.
         partial: train on the recordings that are there when some have no audio.
+        track: a tracker beside metrics.jsonl; None takes the default of `tracking.chosen`.
 
     Raises:
         AuscultError: E_DATA, E_RUN, E_SETTING or E_DISK, before any time is spent where possible.
     """
-    run = Run(out)
+    run, tracker = Run(out), tracking.chosen(track)
     asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
     check_folder(run, asked, resume)
     recipe.prepare(run)
@@ -80,7 +83,8 @@ def train(
     if not run.exists:
         write_json(run.folder / "environment.json", environment())
         write_json(run.recipe_file, asked | {"data": str(data.resolve()), "classes": stuff.corpus.classes})
-    recipe.fit(stuff, run, seed, resume)
+    with tracking.tracked(run, tracker):
+        recipe.fit(stuff, run, seed, resume)
     return run
 
 

@@ -192,7 +192,7 @@ def edges(patches: int, stride: int) -> NDArray[np.float64]:
     >>> edges(3, 10)
     array([ 3., 13., 23., 33.])
     """
-    return PATCH / 2 + stride * (np.arange(patches + 1) - 0.5)
+    return PATCH / 2 + stride * (np.arange(patches + 1, dtype=np.float64) - 0.5)
 
 
 def settings_of(found: Attention) -> Ast:

@@ -14,7 +14,7 @@ from .attention import Attention, Example, edges, settings_of
 from .spectral_figure import INCH, LINE_CM, STYLE, TEXT_WIDTH, WIDTH_CM
 
 HEAD_CM, ROW_CM, GAP_CM, AXIS_CM, BAR_CM = 1.0, 2.1, 0.75, 1.1, 1.15
-TICKS_HZ = (100, 300, 1000, 2000, 4000, 8000, 16000)
+TICKS_HZ = (100.0, 300.0, 1000.0, 2000.0, 4000.0, 8000.0, 16000.0)
 TITLES = ("input of the network", "attention, last layer", "attention, all layers")
 CUT = 99.5  # percentile of the attention where its colours end
 
@@ -30,7 +30,7 @@ def figure(found: Attention) -> Figure:
     made = Figure(figsize=(WIDTH_CM * INCH, height_cm * INCH))
     bottom, top = (foot_cm + BAR_CM + AXIS_CM) / height_cm, 1 - HEAD_CM / height_cm
     grid = made.add_gridspec(
-        rows, 3, left=0.075, right=0.985, bottom=bottom, top=top, wspace=0.08, hspace=GAP_CM / ROW_CM
+        rows, 3, left=0.075, right=0.965, bottom=bottom, top=top, wspace=0.08, hspace=GAP_CM / ROW_CM
     )
     limits = colour_limits(found)
     for i, example in enumerate(found.examples):
@@ -53,7 +53,7 @@ def figure(found: Attention) -> Figure:
                 bar.set_xlabel(label, labelpad=1)
                 bar.tick_params(length=2, pad=1)
     for j, title in enumerate(TITLES):
-        x = 0.075 + j * (0.985 - 0.075 + 0.0275) / 3
+        x = 0.075 + j * (0.965 - 0.075 + 0.0275) / 3
         made.text(x, 1 - 0.3 / height_cm, f"{'abc'[j]}  {title}", size=8, va="center")
     made.text(0.01, (foot_cm - 0.05) / height_cm, "\n".join(lines), size=7, va="top", linespacing=1.25)
     return made
@@ -79,7 +79,7 @@ def draw(panel: Axes, found: Attention, example: Example, which: int, limits: tu
     clip = found.recipe.clip
     if clip.filterbank == "kaldi":
         shown = [hz for hz in TICKS_HZ if 0 <= mel_row(hz, clip.sample_rate, clip.n_mels) <= rows]
-        panel.set_yticks([mel_row(hz, clip.sample_rate, clip.n_mels) for hz in shown], [str(hz) for hz in shown])
+        panel.set_yticks([mel_row(hz, clip.sample_rate, clip.n_mels) for hz in shown], [f"{hz:g}" for hz in shown])
     panel.tick_params(length=2, pad=1.5)
     panel.set_facecolor("#d8dce0")  # at the edges no patch has its centre
     return image

@@ -11,7 +11,7 @@ from ..data.cycles import Corpus, Cycle
 from ..evaluate import Evaluation
 from ..signal import efficientat
 from ..signal.clip import Clip
-from ..signal.fbank import LOW_HZ, frame_hop, mel_centres
+from ..signal.fbank import LOW_HZ, frame_count, frame_hop, mel_centres
 from .figures import STYLE, svg
 
 COUNT = 6
@@ -50,7 +50,7 @@ class Error:
 
 
 def confident_errors(e: Evaluation, corpus: Corpus, count: int = COUNT) -> list[Error]:
-    """The errors with the highest probability of a wrong class, at most one a recording."""
+    """The errors with the highest probability of a wrong class, at most one a patient."""
     truth = np.array([corpus.cycles[row].label for row in e.rows])
     said, places = e.probabilities.argmax(axis=1), np.arange(len(e.rows))
     sure = np.where(said == truth, -1.0, e.probabilities[places, said])
@@ -67,7 +67,7 @@ def confident_errors(e: Evaluation, corpus: Corpus, count: int = COUNT) -> list[
             probability=float(sure[i]),
             of_truth=float(e.probabilities[i, truth[i]]),
         )
-        found.setdefault(cycle.recording, error)
+        found.setdefault(cycle.patient, error)
     return list(found.values())
 
 
@@ -79,9 +79,9 @@ def centres_hz(clip: Clip) -> Float[np.ndarray, "F"]:
 
 
 def shown_frames(fbank: Float[np.ndarray, "T F"], clip: Clip, duration_s: float) -> Float[np.ndarray, "t F"]:
-    """The frames of the cycle itself, without its repetitions; with padding by zeros the whole clip."""
-    hop_s = frame_hop(clip.sample_rate) / clip.sample_rate
-    return fbank if clip.pad == "zero" else fbank[: max(1, round(duration_s / hop_s))]
+    """The frames that lie within the cycle, without its repetitions; with padding by zeros the whole clip."""
+    whole = frame_count(int(duration_s * clip.sample_rate), clip.sample_rate)
+    return fbank if clip.pad == "zero" else fbank[: max(1, whole)]
 
 
 def narrowed(fbank: Float[np.ndarray, "T F"]) -> Float[np.ndarray, "t F"]:

@@ -27,8 +27,10 @@ table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabul
 caption { text-align: left; color: #57606a; font-size: .85rem; padding-bottom: .3rem; }
 th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #d0d7de; vertical-align: top; }
 th { font-weight: 600; }
-tbody th { font-weight: 400; }
-td.number, th.number { text-align: right; white-space: nowrap; }
+tbody th, th small { font-weight: 400; }
+.scroll tbody tr > :first-child { position: sticky; left: 0; background: #fff; }
+td.number, th.number { text-align: right; }
+td.number { white-space: nowrap; }
 td.score { font-weight: 600; }
 td svg, th svg { display: block; }
 .confusion td, .confusion th { padding: .35rem .45rem; text-align: center; border: 1px solid #d0d7de;
@@ -43,6 +45,7 @@ small, figcaption { color: #57606a; font-size: .85rem; }
 figure { margin: 1rem 0; }
 img { max-width: 100%; height: auto; }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(18rem, 100%), 1fr)); gap: 0 1.5rem; }
+.wide.figures { grid-template-columns: repeat(auto-fill, minmax(min(24rem, 100%), 1fr)); }
 .figures figure { margin: .5rem 0; }
 details { border-bottom: 1px solid #d0d7de; padding: .5rem 0; }
 summary { cursor: pointer; font-weight: 600; }
@@ -50,8 +53,10 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 @media (max-width: 40rem) {
   body { margin: 1rem auto; padding: 0 .9rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; }
-  .confusion { font-size: .8rem; } .confusion td, .confusion th { padding: .25rem .2rem; }
-  .confusion td { min-width: 1.9rem; }
+  table { font-size: .8rem; } caption, small, figcaption { font-size: .8rem; } td small, th small { font-size: .7rem; }
+  th, td { padding: .3rem .45rem .3rem 0; } td.number { white-space: normal; }
+  .confusion td, .confusion th { padding: .25rem .15rem; } .confusion td { min-width: 1.9rem; }
+  .confusion th { font-size: .7rem; }
 }
 @media print { body { margin: 0; max-width: none; } figure, tr { break-inside: avoid; } .scroll { overflow: visible; } }
 """ + "".join(
@@ -103,18 +108,20 @@ def listed(facts: Mapping[str, Any]) -> str:
     return f"<dl>\n{rows}</dl>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str, kind: str = "") -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, caption: str, name: str = "") -> str:
     """A table of HTML cells; the first of a row names it. It scrolls by itself where the screen is too narrow.
 
     Args:
         head: HTML of the header cells.
         rows: HTML cells, or whole ``<td>`` elements.
-        caption: what it shows, as plain text; it is the name of the scrolling region too.
-        kind: class of the table.
+        caption: what it shows, as plain text; it names the group that scrolls too.
+        name: class of the table.
     """
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
+    right = [cell.startswith('<td class="number"') for cell in rows[0]] if rows else [False] * len(head)
+    kinds = (' class="number"' if numbers else "" for numbers in right)
+    top = "".join(f'<th scope="col"{kind}>{cell}</th>' for cell, kind in zip(head, kinds, strict=True))
     body = "".join(f'<tr><th scope="row">{row[0]}</th>{"".join(map(_cell, row[1:]))}</tr>\n' for row in rows)
-    named = f' class="{kind}"' if kind else ""
+    named = f' class="{name}"' if name else ""
     return f"""{scrolling(caption)}<table{named}><caption>{text(caption)}</caption>
 <thead><tr>{top}</tr></thead>
 <tbody>
@@ -132,7 +139,7 @@ def number(content: str) -> str:
 
 def scrolling(name: str) -> str:
     """The start of a region that scrolls, with a finger, a wheel or the arrow keys."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{text(name)}">'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{text(name)}">'
 
 
 def folded(summary: str, body: str) -> str:
@@ -160,7 +167,7 @@ class Axis:
         width: in pixels.
     """
 
-    def __init__(self, low: float, high: float, ticks: Sequence[float], line: float | None = None, width: int = 220):
+    def __init__(self, low: float, high: float, ticks: Sequence[float], line: float | None = None, width: int = 170):
         self.low, self.high, self.ticks, self.line, self.width = low, high, ticks, line, width
 
     @classmethod
@@ -184,8 +191,8 @@ class Axis:
         return cls(ticks[0], ticks[-1], ticks, 0.0 if zero else None)
 
     def place(self, value: float) -> float:
-        """Pixels from the left; eight are free at either end."""
-        return 8 + (self.width - 16) * (value - self.low) / ((self.high - self.low) or 1)
+        """Pixels from the left; some are free at either end, for the number at the last tick."""
+        return 13 + (self.width - 26) * (value - self.low) / ((self.high - self.low) or 1)
 
     def head(self) -> str:
         """Ticks with their values in %, for the head of the column."""
@@ -194,7 +201,8 @@ class Axis:
             f'<text x="{self.place(t):.1f}" y="11" text-anchor="middle">{round(100 * t, 6):g}</text>'
             for t in self.ticks
         )
-        return self._svg(18, f'<g font-size="11" fill="#57606a">{marks}</g>')
+        content = f'<g font-size="11" font-weight="400" fill="#57606a">{marks}</g>'
+        return self._svg(18, content, 'role="img" aria-label="the same, drawn"')
 
     def mark(self, value: float, low: float, high: float) -> str:
         """A point with its interval; empty without a value."""
@@ -206,6 +214,6 @@ class Axis:
             bar = f'<path d="M{self.place(low):.1f} 9H{self.place(high):.1f}" stroke="#1c64a6" stroke-width="3"/>'
         return self._svg(18, f'{rule}{bar}<circle cx="{self.place(value):.1f}" cy="9" r="4.5" fill="#08306b"/>')
 
-    def _svg(self, height: int, content: str) -> str:
+    def _svg(self, height: int, content: str, reader: str = 'aria-hidden="true"') -> str:
         size = f'width="{self.width}" height="{height}" viewBox="0 0 {self.width} {height}"'
-        return f'<svg {size} aria-hidden="true" focusable="false">{content}</svg>'
+        return f'<svg {size} {reader} focusable="false">{content}</svg>'

@@ -1,11 +1,11 @@
 """report.html: one file that needs no network, with every number of an evaluation and where it came from."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from ..config import from_dict
+from ..config import flat, from_dict, to_dict
 from ..data.material import Material
 from ..evaluate import Evaluation
 from ..models.weights import Weights
@@ -85,7 +85,7 @@ def errors(stuff: Material, weights: Weights, e: Evaluation) -> str:
         label = f"spectrogram of a cycle, time against frequency: {error.words()}"
         figures.append(f"<figure>{image(drawn, label)}<figcaption>{text(error.words())}</figcaption></figure>")
     return f"""<h3>The most confident errors</h3>
-<p><small>One a recording, the most confident first. Colour: level from {-RANGE_DB:.0f} dB (dark) to the loudest point
+<p><small>One a patient, the most confident first. Colour: level from {-RANGE_DB:.0f} dB (dark) to the loudest point
 of the cycle (bright), on the frequency scale of the model.</small></p>
 <div class="figures">
 {"".join(figures)}
@@ -109,7 +109,7 @@ def embedding_section(found: "Embedding", part: str) -> str:
             figures.append(f"<figure>{image(svg(figure), label)}<figcaption>By {title}.</figcaption></figure>")
     return f"""<h2>Features of part {text(part)}</h2>
 <p><small>{text(caption(found))}</small></p>
-<div class="figures">
+<div class="wide figures">
 {"".join(figures)}
 </div>"""
 
@@ -121,14 +121,14 @@ def curves(results: Results) -> str:
     task = results.settings["recipe"]["selection_task"] or results.stuff.corpus.tasks[0].name
     drawn = curve_figures(results.history, task, results.weights.facts.get("epoch"))
     figures = "".join(f"<figure>{image(figure, label)}</figure>" for label, figure in drawn)
-    return f'<h2>Training</h2>\n<div class="figures">\n{figures}\n</div>'
+    return f'<h2>Training</h2>\n<div class="wide figures">\n{figures}\n</div>'
 
 
 def origin(results: Results) -> str:
     """Every setting of the recipe, and where the run took place, folded."""
     where = {k: v for k, v in results.environment.items() if k != "versions"}
     where |= results.environment.get("versions", {})
-    settings = flat(results.settings["recipe"])
+    settings = flat(to_dict(from_dict(RecipeSpec, results.settings["recipe"]), every=True))
     rest = {k: v for k, v in results.settings.items() if k != "recipe"}
     return "\n".join(
         [
@@ -137,20 +137,3 @@ def origin(results: Results) -> str:
             folded("Environment of the training", listed({k: "none" if v is None else v for k, v in where.items()})),
         ]
     )
-
-
-def flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings under names with dots, as ``--set`` takes them.
-
-    >>> flat({"epochs": 3, "optimizer": {"kind": "adamw", "lr": 0.1}, "classes": ["a", "b"]})
-    {'epochs': 3, 'optimizer': 'adamw', 'optimizer.lr': 0.1, 'classes': 'a, b'}
-    """
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
-        elif name == "kind":
-            found |= {prefix.rstrip("."): value} if prefix else {}
-        else:
-            found[prefix + name] = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
-    return found

@@ -15,8 +15,8 @@ from .study_table import signed
 from .tables import LEGEND, percent
 
 SCORES = "Scores of each task"
-CONFUSION = "Confusion matrix: cycles, and percentages of each true class"
-RECALL = "Recall of each class, with 95 % interval in %"
+CONFUSION = "Confusion matrix: cycles, % of the true class"
+RECALL = "Recall of each class, and its interval"
 RECALL_AXIS = Axis(0, 1, (0, 0.25, 0.5, 0.75, 1))
 
 
@@ -84,8 +84,8 @@ def confusion_rows(confusion: NDArray[np.int64], classes: Sequence[str]) -> str:
     for name, counts in zip(classes, confusion.tolist(), strict=True):
         total = sum(counts)
         rows.append([f"{text(name)}<br><small>n = {total}</small>", *(confusion_cell(n, total) for n in counts)])
-    head = ["true class, down;<br>predicted, across", *map(text, classes)]
-    return table(head, rows, caption=CONFUSION, kind="confusion")
+    head = ["true class, down;<br>predicted, across", *(text(name).replace("+", "+<wbr>") for name in classes)]
+    return table(head, rows, caption=CONFUSION, name="confusion")
 
 
 def confusion_cell(count: int, total: int) -> str:
@@ -132,7 +132,7 @@ def shift_rows(shifts: str, part: str, task: str) -> str:
         rows.append([group_name(r), *map(number, numbers), axis.mark(difference, low, high)])
     head = ["group", "cycles", "patients", "Score %", "minus the rest", "95 % interval", axis.head()]
     return f"""<h3>Where it is better and worse: {text(task)}</h3>
-{table(head, rows, caption="Score of each group of cycles, and its difference from the rest in points")}
+{table(head, rows, caption="Each group of cycles against the rest, in points")}
 <p><small>The interval resamples patients; none where a side has fewer than 10 cycles or 5 patients. *: it leaves 0
 out, as one in twenty does by chance. Every task, and Sp and Se: shift.csv.</small></p>"""
 
@@ -143,7 +143,7 @@ def group_name(line: dict[str, str]) -> str:
     if not line["group"].isdigit() or not line["from"]:
         return text(name)
     ends = f"{float(line['from']):.2f} to {float(line['to']):.2f}{' s' if line['by'] == 'duration' else ''}"
-    return f"{text(line['by'])}, tenth {text(line['group'])}<br><small>{ends}</small>"
+    return f"{text(line['by'])}, tenth {text(line['group'])} <small>({ends})</small>"
 
 
 def checkable(table: str) -> str:

@@ -145,9 +145,14 @@ def measured(systems: Sequence[System], task: Task) -> tuple[tuple[Line, ...], t
     groups, missing = groups_of([scored for system in systems for scored in system.runs])
     every = np.arange(len(systems[0].runs[0].truth))
     whole = Group(by="all", name="all cycles", rows=every, known=every)
-    lines = [line for system in systems for line in group_lines(system, whole, task)]
+    lines = [line for system in systems for line in group_lines(system, whole, task, all_counts(system, every, task))]
     lines += [line for system in systems for line in class_lines(system, task)]
-    lines += [line for group in groups for system in systems for line in group_lines(system, group, task)]
+    for by in dict.fromkeys(group.by for group in groups):
+        own = [group for group in groups if group.by == by]
+        known = [all_counts(system, own[0].known, task) for system in systems]
+        for group in own:
+            for system, counts in zip(systems, known, strict=True):
+                lines += group_lines(system, group, task, counts)
     if not missing:
         return tuple(lines), ()
     return tuple(lines), (
@@ -186,21 +191,24 @@ def grouped(by: str, value: NDArray) -> Iterator[Group]:
     elif by == "bandwidth":
         chosen = [(name, np.flatnonzero((value > low) & (value <= high))) for name, low, high in BANDWIDTHS]
     else:
-        chosen = [(str(number), rows) for number, rows in enumerate(tenths(value), start=1)]
+        chosen = [(str(number), rows) for number, rows in tenths(value).items()]
     for name, rows in chosen:
         if len(rows):
             ends = float(value[rows].min()), float(value[rows].max())
             yield Group(by=by, name=name, rows=rows, known=known, ends=ends)
 
 
-def tenths(value: NDArray[np.float64]) -> list[NDArray[np.int64]]:
-    """Rows in ten groups of equal size, from the lowest value to the highest; NaN belongs to none.
+def tenths(value: NDArray[np.float64]) -> dict[int, NDArray[np.int64]]:
+    """Number of a tenth, 1 for the lowest -> its rows, by the share of cycles whose value is lower.
 
-    >>> [rows.tolist() for rows in tenths(np.array([3.0, np.nan, 1.0, 2.0]))]
-    [[2], [3], [0]]
+    Equal values stay together, so a tenth may be larger and those after it empty, which are left out; NaN is in none.
+
+    >>> {number: rows.tolist() for number, rows in tenths(np.array([3.0, np.nan, 1.0, 3.0, 2.0])).items()}
+    {1: [2], 3: [4], 6: [0, 3]}
     """
-    ordered = np.argsort(value, kind="stable")[: np.isfinite(value).sum()]
-    return [rows for rows in np.array_split(ordered, TENTHS) if len(rows)]
+    ordered = np.sort(value[np.isfinite(value)])
+    number = np.where(np.isfinite(value), TENTHS * np.searchsorted(ordered, value) // max(len(ordered), 1) + 1, 0)
+    return {n: np.flatnonzero(number == n) for n in range(1, TENTHS + 1) if (number == n).any()}
 
 
 def class_lines(system: System, task: Task) -> Iterator[Line]:
@@ -224,10 +232,14 @@ def class_lines(system: System, task: Task) -> Iterator[Line]:
         )
 
 
-def group_lines(system: System, group: Group, task: Task) -> Iterator[Line]:
-    """Score, Sp and Se of a group and of its rest."""
-    own = np.stack([patient_counts(scored, group.rows, task) for scored in system.runs])
-    rest = np.stack([patient_counts(scored, group.known, task) for scored in system.runs]) - own
+def group_lines(system: System, group: Group, task: Task, known: NDArray[np.int64]) -> Iterator[Line]:
+    """Score, Sp and Se of a group and of its rest.
+
+    Args:
+        known: `all_counts` of the cycles whose value is known.
+    """
+    own = all_counts(system, group.rows, task)
+    rest = known - own
     times = multiplicities(own.shape[2], RESAMPLES, 0)
     drawn = [by_measure(counts, task.formula, times) for counts in (own, rest)]
     whole = [by_measure(counts, task.formula, np.ones((1, own.shape[2]), np.int64)) for counts in (own, rest)]
@@ -252,6 +264,11 @@ def group_lines(system: System, group: Group, task: Task) -> Iterator[Line]:
             difference=float(values.mean() - others.mean()),
             difference_interval=ends(draws - other_draws) if both else NAN2,
         )
+
+
+def all_counts(system: System, rows: NDArray[np.int64], task: Task) -> NDArray[np.int64]:
+    """`patient_counts` of every run. Shape: (S, 4, P)."""
+    return np.stack([patient_counts(scored, rows, task) for scored in system.runs])
 
 
 def patient_counts(scored: Scored, rows: NDArray[np.int64], task: Task) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -10,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .shift import KINDS, MIN_CYCLES, MIN_PATIENTS, Line, Shift, System
 from .sharpness_figure import KEY_CM, LOOKS, Look
+from .shift import KINDS, MIN_CYCLES, MIN_PATIENTS, Line, Shift, System
 from .spectral_figure import INCH, LINE_CM, PALE, STYLE, TEXT_WIDTH, WIDTH_CM
 
 HEAD_CM, AXIS_CM = 0.7, 1.0
@@ -103,14 +104,26 @@ def dress(panel: Axes, rows: Sequence[Row], title: str) -> None:
 
 
 def marks(panel: Axes, rows: Sequence[Row], measure: str, system: str, shift: float, look: Look) -> None:
-    """The marks and bars of one system, its value on all cycles as a thin line; filled where a group is unlike."""
-    for row in rows:
-        for line in row.lines:
-            if line.system != system or panel_of(line) != measure:
-                continue
-            mark(panel, line.value, line.interval, row.y + shift, look, filled=line.flagged or line.by == "all")
-            if line.by == "all":
-                panel.axvline(100 * line.value, color=look.colour, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
+    """The marks and bars of one system in %, its value on all cycles as a thin line; filled where a group is unlike."""
+    own = [(row.y + shift, line) for row in rows for line in row.lines if line.system == system]
+    own = [(y, line) for y, line in own if panel_of(line) == measure and not np.isnan(line.value)]
+    bars = [(y, *line.interval) for y, line in own if not np.isnan(line.interval[0])]
+    y, low, high = np.array(bars).reshape(-1, 3).T
+    panel.hlines(y, 100 * low, 100 * high, color=look.colour, linewidth=0.9)
+    for filled in (True, False):
+        some = [(y, line.value) for y, line in own if (line.flagged or line.by == "all") == filled]
+        y, value = np.array(some).reshape(-1, 2).T
+        inside = look.colour if filled else "white"
+        style: dict[str, Any] = {
+            "color": look.colour,
+            "markerfacecolor": inside,
+            "markersize": 3.6,
+            "linestyle": "none",
+        }
+        panel.plot(100 * value, y, marker=look.marker, **style)
+    for _, line in own:
+        if line.by == "all":
+            panel.axvline(100 * line.value, color=look.colour, linewidth=0.6, linestyle=(0, (1, 2)), zorder=1)
 
 
 def panel_of(line: Line) -> str:
@@ -118,16 +131,6 @@ def panel_of(line: Line) -> str:
     if line.by != "class":
         return line.measure
     return "Sp" if line.counts[2] else "Se"
-
-
-def mark(panel: Axes, value: float, interval: tuple[float, float], y: float, look: Look, *, filled: bool) -> None:
-    """A mark with its bar, in percent; nothing for NaN."""
-    if np.isnan(value):
-        return
-    if not np.isnan(interval).any():
-        panel.plot([100 * end for end in interval], [y, y], color=look.colour, linewidth=0.9)
-    inside = look.colour if filled else "white"
-    panel.plot([100 * value], [y], marker=look.marker, color=look.colour, markerfacecolor=inside, markersize=3.6)
 
 
 def looks(systems: Sequence[System]) -> list[Look]:
@@ -148,7 +151,7 @@ def caption(found: Shift) -> str:
     compared = [line for line in found.lines if not np.isnan(line.difference_interval[0])]
     flagged = sum(line.flagged for line in compared)
     alone = [
-        f"{KINDS[by]} {lines[0].group}"
+        KINDS[by].removeprefix("tenth by ") if by in UNITS else f"{KINDS[by]} {lines[0].group}"
         for by in KINDS
         if len(lines := found.of(found.systems[0].name, by, "Score")) == 1
     ]
@@ -157,13 +160,13 @@ def caption(found: Shift) -> str:
         f"task {found.task.name}.",
         "Marks are means over seeds." * several,
         f"All cycles are of one {' and one '.join(alone)}." if alone else "",
-        "Tenths: cycles in ten groups of equal size, 1 the lowest.",
+        "Tenths: cycles in ten groups of equal size, 1 the lowest; equal values stay together.",
         "Bars: 95 % intervals, patients resampled; of a class in (a) and (b) Wilson's for that many cycles, which is "
         "too narrow, as cycles of one patient resemble each other. Dotted: all cycles.",
         "Filled: unlike all other cycles whose value is known: the 95 % interval of the difference leaves 0 out. That "
-        f"holds for {flagged} of {len(compared)} differences; by chance one in twenty would. Untested, hollow, where either "
-        f"side has fewer than {MIN_CYCLES} such cycles or {MIN_PATIENTS} patients. Groups overlap in what they share: "
-        "a device is used on some ages and sites.",
+        f"holds for {flagged} of {len(compared)} differences; by chance one in twenty would. Hollow too, as untested, "
+        f"where either side has fewer than {MIN_CYCLES} such cycles or {MIN_PATIENTS} patients. Groups overlap in what "
+        "they share: a device is used on some ages and sites.",
         *found.remarks,
     ]
     return " ".join(s for s in sentences if s)

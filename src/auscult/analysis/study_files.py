@@ -1,4 +1,4 @@
-"""What a study leaves for people: scores of each run, a line about it, study.json and study.md."""
+"""What a study leaves for people: scores of each run, a line about it, study.json, .md and .html."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from ..study import Outcome, Plan, View, finished, run_folder
 from .results import collect, write
 from .study_columns import marked
 from .study_record import dumps, record
+from .study_report import page
 from .study_table import markdown
 from .tables import percent
 
@@ -21,13 +22,14 @@ def score(run: Run, view: View) -> None:
 
 
 def write_study(out: Path) -> dict[str, Any]:
-    """Makes study.json and study.md from the finished runs of a study; gives the record.
+    """Makes study.json, study.md and study.html from the finished runs of a study; gives the record.
 
     A copy of study.json in docs/results/studies is what docs/results.md is checked against.
     """
     made = record(out)
     write_text(out / "study.json", dumps(made))
     write_text(out / "study.md", markdown(made))
+    write_text(out / "study.html", page(made))
     return made
 
 

@@ -22,9 +22,7 @@ from .study_columns import marked
 from .study_files import main_scores
 from .tables import empty_table, percent
 
-LEGEND = (
-    "in %: Score of finished runs on the first test part; e3/12: epochs done, with the Score of validation patients"
-)
+LEGEND = "Score in %, first test part. e3/12: epochs done, and Score of validation patients."
 WAITING = "waiting"
 
 

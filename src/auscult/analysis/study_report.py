@@ -9,9 +9,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from ..config import flat
 from . import RESEARCH_ONLY
 from .markup import Axis, document, folded, listed, number, table, text, warnings
-from .report import flat
 from .study_columns import (
     ABOUT_SELECTIONS,
     ABOUT_SPLITS,
@@ -99,12 +99,13 @@ def scores(known: dict[str, Any], part: str, task: str) -> str:
     lines = []
     for line, mean, (low, high) in zip(found, means, ends, strict=True):
         runs = [run["parts"][part]["scores"][task] for run in by_name[line["row"]]]
-        cells = [str(line["seeds"]), *(spread(line[name]) for name in ("Sp", "Se", "Score"))]
-        cells.append(f"{percent(low)} to {percent(high)}" if math.isfinite(low) else "-")
-        integers = [of_total(runs, side) for side in ("normal", "abnormal")]
-        lines.append([text(names(known)[line["row"]]), *map(number, cells), axis.mark(mean, low, high), *integers])
-    head = ["row", "seeds", "Sp %", "Se %", "Score %", "95 % interval", axis.head()]
-    head += ["normal found, by seed", "abnormal found, by seed"]
+        sides = zip((line["Sp"], line["Se"]), (of_total(runs, "normal"), of_total(runs, "abnormal")), strict=True)
+        cells = [str(line["seeds"]), *(f"{spread(share)}<br><small>{integers}</small>" for share, integers in sides)]
+        shown = f"{percent(low)} to {percent(high)}" if math.isfinite(low) else "-"
+        cells += [f"<strong>{spread(line['Score'])}</strong>", shown]
+        lines.append([text(names(known)[line["row"]]), *map(number, cells), axis.mark(mean, low, high)])
+    head = ["row", "seeds", "Sp %<br><small>found, by seed</small>", "Se %<br><small>found, by seed</small>"]
+    head += ["Score %", "95 % interval", axis.head()]
     return table(head, lines, caption=f"Scores, {task}, part {part}")
 
 
@@ -156,5 +157,7 @@ def known_or_nan(value: float | None) -> float:
 
 def origin(known: dict[str, Any]) -> str:
     """Every setting of every row, folded."""
-    made = (folded(f"Recipe of {row['name']}: all settings", listed(flat(row["recipe"]))) for row in known["rows"])
+    made = (
+        folded(f"Recipe of {row['name']}: settings as stored", listed(flat(row["recipe"]))) for row in known["rows"]
+    )
     return "\n".join(["<h2>Where the numbers come from</h2>", *made])

@@ -16,9 +16,12 @@ from .compare_table import FILES as COMPARISON
 from .compare_table import files as comparison_files
 from .mismatch import NOTHING, Mismatch, json_file_mismatches, text_mismatches
 from .study_record import as_before, dumps, record
+from .study_report import page
 from .study_table import markdown
 from .verify_docs import verify_page
 from .verify_run import home, unreadable, verify_run
+
+MAIN = "<main>"  # before it the style of a page
 
 
 @dataclass(kw_only=True)
@@ -87,7 +90,7 @@ def scored_runs(folder: Path) -> list[Path]:
 
 
 def verify_study(folder: Path) -> tuple[list[Mismatch], list[str]]:
-    """study.json and study.md against the record that the runs make, one of an earlier version against what it had."""
+    """A study's files against the record that the runs make, those of an earlier version against what it had."""
     json_file, table_file = folder / "study.json", folder / "study.md"
     if not json_file.is_file() and not table_file.is_file():
         return [], [f"{folder} has no table yet; `auscult study NAME --table --out {folder}` makes it."]
@@ -98,7 +101,17 @@ def verify_study(folder: Path) -> tuple[list[Mismatch], list[str]]:
     if json_file.is_file() and "views" not in read_json(json_file):
         known = as_before(known)
     texts = {json_file: dumps(known), table_file: markdown(known)}
-    return [m for file, text in texts.items() for m in file_mismatches(file, text)], []
+    wrong = [m for file, text in texts.items() for m in file_mismatches(file, text)]
+    return [*wrong, *page_mismatches(folder / "study.html", page(known))], []
+
+
+def page_mismatches(file: Path, expected: str) -> Iterable[Mismatch]:
+    """What a page says against what it should; how it looks is not compared, and a page is not asked for."""
+    if not file.is_file():
+        return []
+    found = file.read_text(encoding="utf-8")
+    start = max(found.find(MAIN), 0)
+    return text_mismatches(str(file), found[start:], expected[expected.index(MAIN) :], found.count("\n", 0, start) + 1)
 
 
 def file_mismatches(file: Path, expected: str) -> Iterable[Mismatch]:

@@ -1,7 +1,7 @@
 """`auscult analyse`: what a trained model does inside."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -192,5 +192,56 @@ def attention(
     prepare_process()
     found = attend(Run(run), part=part, data=data, selection=selection, device=default_device())
     for file in write(out or run / "attention", found):
+        say(f"wrote {file}")
+    return 0
+
+
+@analyse.command
+def calibration(
+    run: Path,
+    /,
+    *,
+    sensitivity: float | None = None,
+    specificity: float | None = None,
+    risk: float = 0.1,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+    out: Path | None = None,
+) -> int:
+    """Calibrates a run on its validation patients, chooses an operating point there, and shows both on the test.
+
+    RUN/calibration.json, which `auscult predict --calibrated` reads, gets the temperature, the threshold on
+    P(abnormal), and the confidence below which a prediction is left to a listener.
+
+    Args:
+        run: a run folder.
+        sensitivity: the operating point finds at least this share of the abnormal validation cycles; 0.9 without it.
+        specificity: instead: it finds at least this share of the normal ones.
+        risk: share of wrong predictions that may remain when the least confident are left out.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; the recipe's own choice without it.
+        out: folder for the figure (PNG, PDF), its caption and the tables behind it; RUN/calibration without it.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+    from rich.console import Console
+
+    from ..analysis.calibration_figure import summary
+    from ..analysis.calibration_run import calibrate, write
+    from ..analysis.tables import show
+    from ..errors import AuscultError
+    from ..predict import default_device
+    from ..progress import say
+    from ..runs import Run
+
+    if sensitivity is not None and specificity is not None:
+        raise AuscultError("E_SETTING", "--sensitivity and --specificity: an operating point can reach one; give one.")
+    prepare_process()
+    asked: dict[str, Any] = {"side": "Se" if specificity is None else "Sp"}
+    asked["target"] = specificity if specificity is not None else 0.9 if sensitivity is None else sensitivity
+    found = calibrate(Run(run), **asked, risk=risk, data=data, selection=selection, device=default_device())
+    show(Console(), f"{found.where}: in %, chosen on validation", summary(found))
+    for remark in found.remarks:
+        say(remark)
+    for file in write(run, out or run / "calibration", found):
         say(f"wrote {file}")
     return 0

@@ -82,8 +82,8 @@ def evaluate(
         from ..analysis.embedding import embed
         from ..analysis.report import embedding_section
 
-        part = evaluations[0].part
-        extra = embedding_section(embed(source, part=part, data=data, selection=selection, device=device), part)
+        first = evaluations[0].part
+        extra = embedding_section(embed(source, part=first, data=data, selection=selection, device=device), first)
     report = write(out or run, results, extra)
     say(f"report: {report}")
     return 0

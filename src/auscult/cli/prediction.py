@@ -51,6 +51,7 @@ def predict(
     whole: Annotated[bool, FLAG] = False,
     selection: Literal["last", "validation", "best_on_test"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
+    calibrated: Annotated[bool, FLAG] = False,
     overwrite: Annotated[bool, FLAG] = False,
 ) -> int:
     """Classifies recordings, breath by breath. Research use only, not a medical device.
@@ -68,6 +69,8 @@ def predict(
         whole: one result a recording: all of it through the network in one pass, 1 s to 1 h, whatever is annotated.
         selection: which epoch's weights; the recipe's own choice without it.
         precision: bf16 is quicker where the processor has it; probabilities then differ in the second or third digit.
+        calibrated: with RUN/calibration.json of `auscult analyse calibration`: calibrated probabilities, and a column
+            abnormal by its threshold.
         overwrite: replace results that are in the folder.
     """
     if not paths:
@@ -82,7 +85,7 @@ def predict(
     files, missing = expand(paths)
     check_out(out, files, overwrite)
     prepare_process()
-    model = load(run, selection=selection, precision=precision)
+    model = load(run, selection=selection, precision=precision, calibrated=calibrated)
     if whole:
         model.check_any_length()
     say(RESEARCH_ONLY)
@@ -90,6 +93,7 @@ def predict(
     options: dict[str, Any] = {
         "run": str(run),
         "precision": precision,
+        "calibrated": calibrated,
         "paths": [printable(str(p)) for p in paths],
         "annotations": str(annotations) if annotations else None,
         "whole": whole,

@@ -39,6 +39,7 @@ def train(
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     resume: Annotated[bool, FLAG] = False,
     partial: Annotated[bool, FLAG] = False,
+    track: str | None = None,
 ) -> int:
     """Trains a recipe and leaves a run folder.
 
@@ -51,6 +52,8 @@ def train(
         set_: a setting of the recipe, KEY=VALUE, for instance epochs=10 or optimizer.lr=3e-4; may be repeated.
         resume: go on with the run in the folder given by --out.
         partial: train on the recordings that are there when others have no audio.
+        track: what shows the curves beside metrics.jsonl: tensorboard (in RUN/tensorboard, the default where it is
+            installed), another tracker that accelerate knows, such as wandb, or none.
     """
     if resume and out is None:
         raise AuscultError("E_SETTING", "--resume needs --out, the folder of the run to go on with.")
@@ -63,7 +66,7 @@ def train(
     settings = override(recipe_named(recipe), set_)
     folder = out or fresh(Path("runs"), f"{date.today()}-{recipe}-{dataset}-s{seed}")
     try:
-        run = fit(settings, dataset, data, folder, seed=seed, resume=resume, partial=partial)
+        run = fit(settings, dataset, data, folder, seed=seed, resume=resume, partial=partial, track=track)
     except KeyboardInterrupt:
         say(f"the whole epochs are kept in {folder}; the same command with --out {folder} --resume goes on")
         raise
