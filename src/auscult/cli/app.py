@@ -12,6 +12,7 @@ from ..errors import AuscultError
 from ..version import __version__
 from .analysis import analyse
 from .bench import bench
+from .card import card
 from .compare import compare
 from .data import download, list_, prepare
 from .evaluation import evaluate
@@ -44,6 +45,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     study,
     compare,
     verify,
+    card,
     predict,
     list_,
 )
