@@ -11,35 +11,16 @@ from torch.nn import functional as F
 
 from auscult.batch import Batch
 from auscult.errors import AuscultError
-from auscult.models import Backbone
 from auscult.objectives import CrossEntropy, PatchMix
 from auscult.objectives.cross_entropy import class_weights
 from auscult.objectives.mixing import Mix, draw
 from auscult.objectives.patch_mix import PatchMixObjective, contrast, different
 
-COUNTS = [5, 3, 2, 1]
+from .toys import COUNTS, Small
 
 
 def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
-
-
-class Small(Backbone):
-    """A backbone of another kind, (B, C, H, W) all through: convolution, tanh, mean and spread of each channel."""
-
-    features = 10
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 5, 2, stride=2)
-        self.body = nn.Conv2d(5, 5, 3, padding=1)
-
-    def patchify(self, x: Tensor) -> Tensor:
-        return self.stem(x)
-
-    def encode(self, patches: Tensor) -> Tensor:
-        y = torch.tanh(self.body(patches))
-        return torch.cat([y.mean(dim=(2, 3)), y.std(dim=(2, 3))], dim=1)
 
 
 class Model(nn.Module):

@@ -37,13 +37,19 @@ class AuscultError(Exception):
         return f"{self.code}: {self.message}"
 
 
+FEW = 30  # names that an error can list and still be read
+
+
 def unknown(kind: str, value: str, allowed: Iterable[str]) -> AuscultError:
-    """The error for a name that does not exist: says what exists and the nearest match.
+    """The error for a name that does not exist: says the nearest match, and what exists where that is short.
 
     >>> print(unknown("recipe", "das_nano", ["dass_nano", "dass_small"]))
     E_SETTING: no recipe named 'das_nano'. Did you mean 'dass_nano'? There are: dass_nano, dass_small.
     """
     names = sorted(allowed)
-    near = difflib.get_close_matches(value, names, n=1)
+    near = difflib.get_close_matches(value, names, n=5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return AuscultError("E_SETTING", f"no {kind} named {value!r}.{hint} There are: {', '.join(names)}.")
+    if len(names) <= FEW:
+        return AuscultError("E_SETTING", f"no {kind} named {value!r}.{hint} There are: {', '.join(names)}.")
+    others = f" Like it: {', '.join(near[1:])}." if near[1:] else ""
+    return AuscultError("E_SETTING", f"no {kind} named {value!r}.{hint}{others} `auscult list` shows all {len(names)}.")

@@ -97,8 +97,9 @@ def rocs(panel: Axes, part: Part) -> None:
 
 def risks(panel: Axes, found: Measured) -> None:
     """Share of wrong predictions against the share that is kept; a mark where the chosen confidence lies."""
-    for part, look in zip(found.parts, (LOOKS[1], LOOKS[0], *LOOKS[2:]), strict=False):
-        r = part.risks
+    order = (LOOKS[1], LOOKS[0], *LOOKS[2:])
+    for i, part in enumerate(found.parts):
+        look, r = order[i % len(order)], part.risks
         label = f"{part.part}: AURC {r.aurc:.3f}"
         if part.kept is not None:
             label += f"\nkept {percent(part.kept[0])} %, wrong {percent(part.kept[1])} %"
