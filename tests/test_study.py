@@ -238,6 +238,16 @@ def test_every_study_of_lung_srad_can_be_planned(name: str, size: Any) -> None:
         assert recipe("lung_srad" + ENDINGS[size]) in [row.recipe for row in plan(made, "sprsound", 1).rows]
 
 
+def test_a_setting_for_one_row() -> None:
+    """Trees count rounds where networks count epochs: what is laid over one leaves the other as it was."""
+    settings = ["validation=0.1", "dass_nano:epochs=2", "dass_nano:clip.length_s=2"]
+    network, trees = plan(study(["dass_nano", "trees_logmel"]), "sprsound", 1, settings, splits=["strict"]).rows
+    assert network.recipe == override(recipe("dass_nano"), ["validation=0.1", "epochs=2", "clip.length_s=2"])
+    assert trees.recipe == override(recipe("trees_logmel"), ["validation=0.1"])
+    with pytest.raises(AuscultError, match="trees_logmel"):
+        plan(study(["dass_nano", "trees_logmel"]), "sprsound", 1, ["trees:epochs=2"])
+
+
 def test_the_table_of_the_paper() -> None:
     rows = study(["lung_srad_table2"]).rows
     expected = ["dass", "dass_smooth", "dass_smooth_astmix", "dass_smooth_freq", "dass_smooth_time", "lung_srad"]

@@ -121,7 +121,7 @@ def plan(
     """A study on a data set.
 
     Args:
-        settings: ``key=value`` settings for every row, after its own.
+        settings: ``key=value`` settings for every row, after its own, or ``ROW:key=value`` for one.
         splits: whose scores stand side by side: official, and clean or strict; strict is trained for.
         best_on_test: keep the epoch that is best on the test too, for a column of its own; costs an evaluation of the
             test an epoch.
@@ -135,13 +135,14 @@ def plan(
         if kind not in KINDS:
             raise unknown("split", kind, KINDS)
     more = ("also_best_on_test=true",) if best_on_test else ()
-    rows = tuple(planned(row, row.name, (*settings, *more)) for row in study.rows)
+    for_row = settings_of_rows([row.name for row in study.rows], settings)
+    rows = tuple(planned(row, row.name, (*for_row[row.name], *more)) for row in study.rows)
     own = sorted({row.recipe.split for row in rows} - {"official"})
     if own and STRICT in splits:
         raise AuscultError(
             "E_SETTING", f"--splits {','.join(splits)}: rows have split={', '.join(own)} of their own; leave one out."
         )
-    strict = [planned(row, f"{STRICT}/{row.name}", (*settings, f"split={STRICT}")) for row in study.rows]
+    strict = [planned(row, f"{STRICT}/{row.name}", (*for_row[row.name], f"split={STRICT}")) for row in study.rows]
     return Plan(
         study=study.name,
         rows=rows,
@@ -153,6 +154,25 @@ def plan(
         splits=tuple(kind for kind in KINDS if kind == "official" or kind in splits),
         strict=tuple(strict) if STRICT in splits else (),
     )
+
+
+def settings_of_rows(names: Sequence[str], settings: Sequence[str]) -> dict[str, list[str]]:
+    """Row -> its settings, in order: those for all, and those that begin with its name.
+
+    Raises:
+        AuscultError: E_SETTING for a row that is none of `names`.
+
+    >>> settings_of_rows(["dass_nano", "trees"], ["validation=0.1", "dass_nano:epochs=8"])
+    {'dass_nano': ['validation=0.1', 'epochs=8'], 'trees': ['validation=0.1']}
+    """
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for setting in settings:
+        one, colon, _ = setting.partition("=")[0].partition(":")
+        if colon and one not in found:
+            raise unknown("row", one, names)
+        for name in [one] if colon else names:
+            found[name].append(setting[len(one) + 1 :] if colon else setting)
+    return found
 
 
 def planned(row: Row, name: str, settings: Sequence[str]) -> PlannedRow:

@@ -43,7 +43,7 @@ def study(
         seeds: how many: 0, 1, 2 and so on.
         out: folder of the study; studies/NAME without it.
         size: of the network in a named study; medium without it.
-        set_: a setting for every row, KEY=VALUE; may be repeated.
+        set_: a setting for every row, KEY=VALUE, or for one, ROW:KEY=VALUE; may be repeated.
         partial: train on the recordings that are there when others have no audio.
         splits: which stand side by side, with commas. clean costs an evaluation of each run; strict trains every row
             once more, without the patients that it moves to the test.
