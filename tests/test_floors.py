@@ -8,11 +8,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
-    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal", "tracking"},
+    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal", "tracking", "formats"},
     {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},
-    {"train", "table", "evaluate", "out_of_domain", "study", "recipes"},
-    {"cli", "predict", "export", "web", "analysis", "bench", "demo", "__init__", "__main__"},
+    {"train", "table", "teach", "evaluate", "out_of_domain", "study", "recipes"},
+    {"cli", "predict", "prediction", "export", "web", "analysis", "bench", "demo", "__init__", "__main__"},
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -18,6 +18,7 @@ from .data import download, list_, prepare
 from .evaluation import evaluate
 from .prediction import predict
 from .study import study
+from .teach import teach
 from .training import demo, train
 from .verify import verify
 from .weights import weights
@@ -45,6 +46,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     study,
     compare,
     verify,
+    teach,
     card,
     predict,
     list_,

@@ -2,6 +2,7 @@
 
 from .cross_entropy import CrossEntropy
 from .dat import DAT
+from .distil import Distil
 from .patch_mix import PatchMix
 from .patch_mix_ce import PatchMixCE
 from .qlung import QLung
@@ -15,6 +16,7 @@ OBJECTIVES: dict[str, type[ObjectiveSpec]] = {
     "qlung": QLung,
     "sg_scl": SGSCL,
     "dat": DAT,
+    "distil": Distil,
 }
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "OBJECTIVES",
     "SGSCL",
     "CrossEntropy",
+    "Distil",
     "FeatureObjective",
     "FeatureObjectiveSpec",
     "Objective",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ..errors import unknown
 from .ast import ast, ast_adapter, ast_lora, ast_nano, lung_adapter, patch_mix_cl, patch_mix_cl_nano
+from .box import auscult_nano
 from .combined import (
     lung_srad_qlung,
     lung_srad_qlung_nano,
@@ -131,6 +132,7 @@ RECIPES: dict[str, Callable[[], RecipeSpec]] = {
     "shortcut_demographics": shortcut_demographics,
     "shortcut_all": shortcut_all,
     "trees_logmel": trees_logmel,
+    "auscult_nano": auscult_nano,
     "demo": demo,
 }
 
