@@ -70,13 +70,13 @@ def test_what_does_not_fit_is_refused(file: str, tmp_path: Path) -> None:
         with pytest.raises(AuscultError, match="other cycles"):
             objective.losses(nn.Linear(4, 3), torch.randn(1, 4), other)
     with pytest.raises(ValueError, match="weight=2"):
-        Distil(weight=2)
+        Distil(weight=2.0)
 
 
 def test_a_run_teaches_another(tmp_path: Path) -> None:
     data = small_corpus(tmp_path / "data")
     for seed in (0, 1):
-        train(small_recipe("epochs=1"), "synthetic", data, Run(tmp_path / f"t{seed}"), seed=seed)
+        train(small_recipe("epochs=1"), "synthetic", data, tmp_path / f"t{seed}", seed=seed)
     out = tmp_path / "teacher.safetensors"
     told = teach([Run(tmp_path / "t0"), Run(tmp_path / "t1")], out)
     held = load_file(out)
@@ -84,7 +84,7 @@ def test_a_run_teaches_another(tmp_path: Path) -> None:
     assert told == {"cycles": len(known), "taught": int(known.sum()), "runs": 2} and 0 < told["taught"] < len(known)
     assert torch.allclose(held["probabilities"][known].sum(dim=1), torch.ones(told["taught"]))
     student = replace(small_recipe("epochs=1"), name="student", objective=Distil(teacher=str(out)))
-    train(student, "synthetic", data, Run(tmp_path / "student"), seed=0)
-    train(small_recipe("epochs=1", "validation_seed=1"), "synthetic", data, Run(tmp_path / "else"), seed=0)
+    train(student, "synthetic", data, tmp_path / "student", seed=0)
+    train(small_recipe("epochs=1", "validation_seed=1"), "synthetic", data, tmp_path / "else", seed=0)
     with pytest.raises(AuscultError, match="other cycles"):
         teach([Run(tmp_path / "t0"), Run(tmp_path / "else")], out)
