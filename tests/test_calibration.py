@@ -205,16 +205,17 @@ def test_the_command_and_what_prediction_makes_of_it(run: Run, tmp_path: Path) -
     last = [float(r["risk"]) for r in risks if r["part"] == "test"][-1]
     assert last == told["measured"]["parts"]["test"]["risk"]
 
-    plain, model = auscult.load(copy, device="cpu"), auscult.load(copy, device="cpu", calibrated=True)
+    plain, model = (auscult.load(copy, device="cpu", calibrated=on) for on in (False, None))
     audio = next((Path(run.settings()["data"])).rglob("*.wav"))
     before, after = (m.predict(audio, cycles=[(0.0, 0.5), (0.5, 1.1)]) for m in (plain, model))
     p, q = (np.array([list(c.probabilities.values()) for c in made.cycles]) for made in (before, after))
-    assert q == pytest.approx(scaled(p, told["temperature"]), abs=2e-4) and model.header[-1] == "abnormal"
+    assert q == pytest.approx(scaled(p, told["temperature"]), abs=2e-4) and after.header()[-1] == "abnormal"
     assert all(c.abnormal == (1 - c.probabilities["normal"] >= told["threshold"]) for c in after.cycles)
-    assert all(c.abnormal is None for c in before.cycles) and "abnormal" not in plain.header
-    assert [len(row) for row in after.rows()] == [len(model.header)] * 2
+    assert all(c.abnormal is None for c in before.cycles) and "abnormal" not in before.header()
+    assert [len(row) for row in after.rows()] == [len(after.header())] * 2
     with pytest.raises(AuscultError, match="belongs to other weights"):
         auscult.load(copy, device="cpu", calibrated=True, selection="last")
+    assert not auscult.load(copy, device="cpu", selection="last").calibrated
 
 
 def test_the_figure_is_readable_in_print(found: Measured) -> None:

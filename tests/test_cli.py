@@ -86,9 +86,9 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
         (["download", "icbi", "--to", "x"], 2, "Did you mean 'icbhi'"),
         (["evaluate", "nowhere"], 1, "auscult train"),
         (["evaluate", "nowhere", "--split", "oficial"], 2, "Did you mean 'official'"),
-        (["predict", "nowhere", "a.wav"], 1, "auscult train"),
-        (["predict", "nowhere"], 2, "no recording given"),
-        (["predict", "nowhere", "a.wav", "--annotations", "none"], 2, "not a folder"),
+        (["predict", "--model", "nowhere", "a.wav"], 1, "auscult train"),
+        (["predict", "--model", "nowhere"], 2, "no recording given"),
+        (["predict", "--model", "nowhere", "a.wav", "--annotations", "none"], 2, "not a folder"),
         (["list", "recipe"], 2, '"recipes"'),
     ],
 )
@@ -124,8 +124,14 @@ def test_predict_goes_on_after_a_bad_file(
     weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "results"
-    assert run(["predict", str(weights), str(sounds), "--out", str(out)]) == 3
-    assert sorted(p.name for p in out.iterdir()) == ["errors.csv", "predictions.csv", "recordings.csv", "run.json"]
+    assert run(["predict", "--model", str(weights), str(sounds), "--out", str(out)]) == 3
+    assert sorted(p.name for p in out.iterdir()) == [
+        "errors.csv",
+        "journal.jsonl",
+        "predictions.csv",
+        "recordings.csv",
+        "run.json",
+    ]
     (bad,) = rows(out / "errors.csv")
     assert bad["recording"].endswith("bad.wav") and bad["code"] == "E_FORMAT"
     assert [row["cycles"] for row in rows(out / "recordings.csv")] == ["2", "2"]
@@ -137,7 +143,7 @@ def test_predict_goes_on_after_a_bad_file(
 
 
 def test_exit_codes_of_predict(weights: Path, sounds: Path, tmp_path: Path) -> None:
-    call = ["predict", str(weights), "--out", str(tmp_path / "results"), "--overwrite"]
+    call = ["predict", "--model", str(weights), "--out", str(tmp_path / "results"), "--overwrite"]
     assert run([*call, str(sounds / "a.wav")]) == 0
     assert run([*call, str(sounds / "bad.wav"), str(sounds / "missing.wav")]) == 1
     assert run([*call, str(sounds / "*.wav")]) == 3
@@ -150,30 +156,30 @@ def test_predict_whole_recordings(
     weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     soundfile.write(sounds / "short.wav", np.zeros(4000), 8000)
-    call = ["predict", str(weights), str(sounds), "--whole", "--out", str(tmp_path / "results")]
+    call = ["predict", "--model", str(weights), str(sounds), "--cycles", "whole", "--out", str(tmp_path / "results")]
     assert run(call) == 3
     made = rows(tmp_path / "results" / "predictions.csv")
     assert [(r["start_s"], r["end_s"], r["cycles_from"]) for r in made] == [("0.0", "2.0", "whole")] * 2
     codes = {Path(r["recording"]).name: r["code"] for r in rows(tmp_path / "results" / "errors.csv")}
     assert codes == {"bad.wav": "E_FORMAT", "short.wav": "E_TOO_SHORT"}
-    assert json.loads((tmp_path / "results" / "run.json").read_text())["whole"] is True
+    assert json.loads((tmp_path / "results" / "run.json").read_text())["cycles"] == "whole"
     assert "windows" not in capsys.readouterr().err
     assert run([*call, "--overwrite", "--annotations", str(sounds)]) == 2
-    assert "leave out --annotations, or --whole" in capsys.readouterr().err
+    assert "leave out --annotations or --cycles" in capsys.readouterr().err
 
 
 def test_a_recording_named_as_a_formula_is_text_in_the_csv(
     weights: Path, sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(sounds / "deep")
-    assert run(["predict", str(weights), "=b.wav", "--out", str(tmp_path / "results")]) == 0
+    assert run(["predict", "--model", str(weights), "=b.wav", "--out", str(tmp_path / "results")]) == 0
     assert {row["recording"] for row in rows(tmp_path / "results" / "predictions.csv")} == {"'=b.wav"}
 
 
 def test_results_never_go_over_or_beside_anything(
     weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["predict", str(weights), str(sounds / "a.wav"), "--out"]
+    call = ["predict", "--model", str(weights), str(sounds / "a.wav"), "--out"]
     assert run([*call, str(sounds), "--overwrite"]) == 2
     assert "never go beside" in capsys.readouterr().err
     assert run([*call, str(tmp_path)]) == 2
@@ -185,7 +191,7 @@ def test_results_never_go_over_or_beside_anything(
 def test_json_is_all_there_is_on_stdout(
     weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["predict", str(weights), str(sounds), "--format", "json", "--out", str(tmp_path / "results")]
+    call = ["predict", "--model", str(weights), str(sounds), "--format", "json", "--out", "-"]
     assert run(call) == 3
     found = json.loads(capsys.readouterr().out)
     assert len(found["predictions"]) == 2 and found["errors"][0]["code"] == "E_FORMAT"
@@ -203,7 +209,7 @@ def test_a_name_that_is_no_text_is_no_obstacle(
 ) -> None:
     odd = sounds / os.fsdecode(b"caf\xe9 [red]\n.wav")
     (sounds / "a.wav").rename(odd)
-    assert run(["predict", str(weights), str(odd), "--out", str(tmp_path / "results")]) == 0
+    assert run(["predict", "--model", str(weights), str(odd), "--out", str(tmp_path / "results")]) == 0
     assert "[red]" in capsys.readouterr().out
     assert "\\n.wav" in rows(tmp_path / "results" / "recordings.csv")[0]["recording"]
 
@@ -222,7 +228,7 @@ def test_what_is_done_is_kept_when_a_long_job_is_stopped(
         return whole(self, path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Model, "predict", stopped)
-    assert run(["predict", str(weights), str(sounds), "--out", str(tmp_path / "results")]) == 130
+    assert run(["predict", "--model", str(weights), str(sounds), "--out", str(tmp_path / "results")]) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "stopped"
     assert len(rows(tmp_path / "results" / "recordings.csv")) == 1
     assert json.loads((tmp_path / "results" / "run.json").read_text())["state"] == "stopped"

@@ -12,7 +12,20 @@ FLOORS = [
     {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},
     {"train", "table", "teach", "evaluate", "out_of_domain", "study", "recipes"},
-    {"cli", "predict", "prediction", "export", "web", "analysis", "bench", "demo", "__init__", "__main__"},
+    {
+        "cli",
+        "predict",
+        "prediction",
+        "breaths",
+        "box",
+        "export",
+        "web",
+        "analysis",
+        "bench",
+        "demo",
+        "__init__",
+        "__main__",
+    },
 ]
 FILES = sorted(PACKAGE.rglob("*.py"))
 

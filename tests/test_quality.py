@@ -226,7 +226,7 @@ def test_predictions_carry_quality(tmp_path: Path, asked: bool) -> None:
     found = model.predict(audio, cycles=[interval])
     wanted = round(float(first["quality"]), 4) if asked else None
     assert found.cycles[0].quality == wanted == found.to_dict()["cycles"][0]["quality"]
-    assert (model.header[-1] == "quality") == asked and len(model.header) == len(found.rows()[0])
+    assert (found.header()[-1] == "quality") == asked and len(found.header()) == len(found.rows()[0])
     old = csv_text([name for name in first if name != "quality"], [[v for k, v in first.items() if k != "quality"]])
     for written in (text, old):  # with the column and without
         (tmp_path / "predictions.csv").write_text(written)

@@ -140,7 +140,8 @@ def evaluate(
         split: ``official`` or ``clean`` instead of the recipe's; ``strict`` and ``device:NAME`` only for a run that was
             trained so.
         parts: parts to score; None takes every test part; where no test cycle has audio, the patients held out for
-            validation, provided the weights are those of the last epoch, which they have not chosen.
+            validation, provided the weights are those of the last epoch, which they have not chosen. A data set that
+            has no test part at all is scored so unless `selection` says otherwise, whatever the recipe's own choice.
 
     Raises:
         AuscultError: E_RUN, E_DATA, E_SETTING.
@@ -156,16 +157,24 @@ def evaluate(
     check_classes(stuff.corpus, weights)
     stuff = graded(stuff, weights)
     wanted = parts or tuple(part for part, rows in stuff.split.tests.items() if rows)
+    if not (wanted or selection or stuff.corpus.test_parts):
+        model, weights = load_trained(run, "last")
     if not wanted and stuff.split.validation and weights.facts["selection"] == "last":
         wanted = ("validation",)  # patients that were held out and have chosen nothing
     if not wanted:
-        names = ", ".join(stuff.split.tests)
-        raise AuscultError(
-            "E_DATA",
-            f"no cycle of the test parts ({names}) has audio; nothing can be scored. The patients held out of the "
-            "training part can be, if they choose nothing: --selection last.",
-        )
+        raise nothing_to_score(stuff)
     return stuff, weights, [evaluate_part(model.to(device), stuff, part, device) for part in wanted]
+
+
+def nothing_to_score(stuff: Material) -> AuscultError:
+    """The error for a run whose test cycles are not here, if there are any."""
+    names = ", ".join(stuff.corpus.test_parts)
+    what = f"no cycle of the test parts ({names}) has audio" if names else f"{stuff.corpus.name} has no test part"
+    if stuff.split.validation:
+        how = "The patients held out of the training part can be, if they choose nothing: --selection last."
+    else:
+        how = "No patient was held out of the training part either; train with a validation share, such as 0.2."
+    return AuscultError("E_DATA", f"{what}; nothing can be scored. {how}")
 
 
 def graded(stuff: Material, weights: Weights) -> Material:

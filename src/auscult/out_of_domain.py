@@ -141,10 +141,14 @@ def untrained_material(recipe: RecipeSpec, weights: Weights, dataset: str, data:
 def default_parts(stuff: Material) -> tuple[str, ...]:
     """Test parts of patients that the data set's own training part does not have, as far as they have audio.
 
+    A data set without any test part is scored as a whole: the model has seen none of it.
+
     Raises:
         AuscultError: E_DATA where there is none.
     """
     tests = stuff.split.tests
+    if not stuff.corpus.test_parts:
+        return (stuff.corpus.train_part,)
     found = tuple(part for part, rows in tests.items() if rows and part not in stuff.corpus.seen_parts)
     if not found:
         raise AuscultError(

@@ -1,18 +1,17 @@
-"""From a recording to class probabilities of its breathing cycles; the CLI and the Python API both go through here.
+"""From a recording to class probabilities of its breaths; the CLI, the page and the Python API all go through here.
 
-    model = auscult.load("runs/mine")
+    model = auscult.load()
     prediction = model.predict("101_1b1_Al_sc_Meditron.wav")
     prediction.save("101.csv")
 
-Cycles come from the caller, or from an annotation file beside the recording; else the recording is cut into windows of
-the clip's length, one after another; or it goes through the network whole, in one pass. Features are made as the
-feature store makes them, float16 step included, so a cycle gets the same probabilities here as in `evaluate`.
+Features are made as the feature store makes them, float16 step included, so a cycle gets the same probabilities here
+as in `evaluate`. A long recording goes through in pieces, so memory does not grow with its length.
 """
 
 import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -21,115 +20,47 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .analysis import RESEARCH_ONLY
-from .analysis.spreadsheet import csv_text, printable, probability
-from .calibration import Calibration, read_calibration
+from . import breaths
+from .analysis.spreadsheet import printable, probability
+from .box import Choice, choice_in, find
+from .breaths import Found, How
+from .calibration import FILE, read_calibration
 from .config import from_dict
-from .data import icbhi, sprsound
-from .data.cycles import END_TOLERANCE_S
 from .data.quality_store import scale_in, waveform_quality
 from .data.store import DTYPE, cycle_features
 from .errors import AuscultError
 from .evaluate import load_model, weights_file
 from .models import Classifier
 from .models.weights import Weights, digest
+from .prediction import Interval, PredictedCycle, Prediction, Source
+from .progress import say
 from .recipes import Recipe
-from .runs import write_json, write_text
 from .signal import io
+from .signal.bandwidth import bandwidth
+from .signal.pad import fade
 from .signal.quality import SAMPLE_RATE
+from .signal.segment import segment
+from .signal.stream import Stream
+from .signal.verdict import Verdict, judge
 
 BATCH = 32
-MIN_WINDOW_S = 1.0  # a shorter rest at the end is no breath; it would be repeated to fill the clip
+PIECE_S = 60.0  # of a long recording at once; a shorter one is one piece
+CONTEXT_S = 10.0  # at the end of a piece: whether a breath ends there only the next piece tells
+MIN_WHOLE_S = 1.0
 MAX_WHOLE_S = 3600.0  # memory grows in proportion: 10 minutes take 0.3 GB with nano, 1.7 GB with small
-READERS = {".txt": icbhi.read_annotation, ".json": sprsound.read_annotation}
-Interval = tuple[float, float]
+NO_BREATH = "no breath was found"
+UNSURE = "P(abnormal) {p:.2f} is too close to the threshold {t:.2f}"
 Precision = Literal["fp32", "bf16"]
-Source = Literal["given", "annotation", "windows", "whole"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class PredictedCycle:
-    """One breathing cycle, or window, and what the model makes of it.
+@dataclass(kw_only=True)
+class Heard:
+    """What a recording has told so far, piece by piece."""
 
-    Args:
-        start_s: start within the recording, seconds.
-        end_s: end within the recording, seconds.
-        label: the most probable class.
-        probabilities: class -> probability.
-        quality: audio quality score in [0, 1], on the scale of the training cycles; None where training measured none.
-        abnormal: P(abnormal) reaches the threshold of a calibrated model; None for another.
-    """
-
-    start_s: float
-    end_s: float
-    label: str
-    probabilities: dict[str, float]
-    quality: float | None = None
-    abnormal: bool | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a model makes of one recording.
-
-    Args:
-        recording: the path as given, odd bytes escaped.
-        cycles: in order of time.
-        cycles_from: ``given`` by the caller, an ``annotation`` file, ``windows`` of fixed length, or ``whole``: one
-            interval from beginning to end.
-        classes: names of the classes in the order of the model.
-        duration_s: length of the recording, seconds.
-        native_rate_hz: sample rate of the file.
-        notes: what a listener should know: ``truncated``, ``silent``, ``clipped`` and the like.
-    """
-
-    recording: str
-    cycles: tuple[PredictedCycle, ...]
-    cycles_from: Source
-    classes: tuple[str, ...]
-    duration_s: float
-    native_rate_hz: int
-    notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self) | {"note": RESEARCH_ONLY}
-
-    def rows(self) -> list[list[Any]]:
-        """One row a cycle; the columns are those of `Model.header`."""
-        return [
-            [
-                *(self.recording, c.start_s, c.end_s, self.cycles_from, c.label, *c.probabilities.values()),
-                *(() if c.abnormal is None else (c.abnormal,)),
-                *(() if c.quality is None else (c.quality,)),
-            ]
-            for c in self.cycles
-        ]
-
-    def counts(self) -> list[int]:
-        """Cycles of each predicted class, in the order of `classes`."""
-        return [sum(c.label == name for c in self.cycles) for name in self.classes]
-
-    def save(self, path: str | Path) -> None:
-        """Writes the cycles as ``.csv``, or everything as ``.json``.
-
-        Raises:
-            AuscultError: E_SETTING for another ending, E_DISK.
-        """
-        path = Path(path)
-        if path.suffix == ".csv":
-            measured = any(c.quality is not None for c in self.cycles)
-            write_text(path, csv_text(header(self.classes, measured), self.rows()))
-        elif path.suffix == ".json":
-            write_json(path, self.to_dict())
-        else:
-            raise AuscultError("E_SETTING", f"cannot save to {str(path)!r}; its name must end in .csv or .json.")
-
-
-def header(classes: Sequence[str], quality: bool = False, calibrated: bool = False) -> list[str]:
-    """Columns of predictions.csv."""
-    columns = ["recording", "start_s", "end_s", "cycles_from", "predicted", *(f"p_{name}" for name in classes)]
-    return [*columns, *(["abnormal"] if calibrated else []), *(["quality"] if quality else [])]
+    cycles: list[PredictedCycle] = field(default_factory=list)
+    verdicts: list[tuple[Verdict, float]] = field(default_factory=list)
+    bandwidth_hz: float | None = None
+    done_s: float = 0.0  # where the last breath ends
 
 
 class Model:
@@ -142,7 +73,7 @@ class Model:
         device: where it runs.
         precision: ``fp32``, or ``bf16`` for products and convolutions: quicker where the processor has it, and
             probabilities then differ in the second or third digit.
-        calibration: its temperature and threshold; None takes the probabilities as they come.
+        choice: its temperature and thresholds; None takes the probabilities as they come.
     """
 
     def __init__(
@@ -152,11 +83,11 @@ class Model:
         file: Path,
         device: str,
         precision: Precision = "fp32",
-        calibration: Calibration | None = None,
+        choice: Choice | None = None,
     ) -> None:
         self.precision = precision
-        self.calibration = calibration
-        self.temperature = 1.0 if calibration is None else calibration.temperature
+        self.calibrated = choice is not None
+        self.choice = choice or Choice()
         self.classifier = classifier.to(device).eval()
         self.classes = weights.classes
         self.facts = weights.facts
@@ -167,51 +98,130 @@ class Model:
         self.sha256 = digest(weights.state)
         self.scale = scale_in(weights.facts)
 
-    @property
-    def header(self) -> list[str]:
-        """Columns of predictions.csv."""
-        return header(self.classes, self.scale is not None, self.calibration is not None)
-
     def predict(
         self,
         path: str | Path,
         cycles: Sequence[Interval] | Literal["whole"] | None = None,
         annotations: Path | None = None,
+        *,
+        how: How = "auto",
+        progress: Callable[[float], None] | None = None,
     ) -> Prediction:
-        """Classifies the breathing cycles of one recording.
+        """Classifies the breaths of one recording.
 
         Args:
             path: an audio file.
-            cycles: (start_s, end_s) of each cycle; None looks for an annotation file, then takes windows. ``"whole"``
-                gives the entire recording to the network at once, neither cut nor repeated, in time and memory linear
-                in its length; 1 s to 1 h.
+            cycles: (start_s, end_s) of each breath; None leaves it to `how`. ``"whole"`` gives the entire recording to
+                the network at once, neither cut nor repeated, in time and memory linear in its length; 1 s to 1 h.
             annotations: folder of annotation files, instead of the recording's own.
+            how: ``auto`` takes an annotation file beside the recording, else finds the breaths (`signal.segment`), else
+                windows of the clip's length, one after another; ``segment`` and ``windows`` look at no annotation.
+            progress: called with the seconds that are done; what it raises ends the work.
 
         Raises:
             AuscultError: for a file that cannot be decoded, or cycles that do not fit it; for ``"whole"`` a recording
                 too short or too long, or a model of one length.
         """
-        if isinstance(cycles, str):
-            if cycles != "whole":
-                raise ValueError(f"cycles={cycles!r}; a list of (start_s, end_s), 'whole' or None is needed")
+        if isinstance(cycles, str) and cycles != "whole":
+            raise ValueError(f"cycles={cycles!r}; a list of (start_s, end_s), 'whole' or None is needed")
+        if cycles == "whole" or how == "whole":
             return self._whole(path)
-        found, source = find_cycles(Path(path), cycles, annotations)
-        recording = io.load(path, self.clip.sample_rate)
-        duration_s, notes = recording.length_s, recording.notes
-        if source == "windows":
-            found, rest_s = windows(duration_s, self.clip.length_s)
+        found = breaths.known(Path(path), cycles, how, annotations)
+        made = self._in_pieces(path, found, progress)
+        if found.source == "segmented" and not made.cycles:
+            made = self._in_pieces(path, Found(cycles=None, source="windows"), progress)
+        return made
+
+    def _in_pieces(self, path: str | Path, found: Found, progress: Callable[[float], None] | None) -> Prediction:
+        heard = Heard()
+        with Stream(path, self._rates()) as stream:
+            while stream.fill(self._needed_s(found, heard, stream.start_s)):
+                if stream.finished and found.cycles is not None:
+                    breaths.check_end(found.cycles, stream.end_s)
+                times = self._times(found, heard, stream)
+                self._hear(stream, times, heard)
+                if times:
+                    heard.done_s = times[-1][1]
+                if not stream.finished:
+                    stream.drop(self._dispensable_s(found, heard, stream))
+                if progress is not None:
+                    progress(stream.end_s)
+            duration_s, notes, native = stream.end_s, stream.notes, stream.native_rate
+        if found.source == "windows":
+            rest_s = breaths.windows(duration_s, self.clip.length_s)[1]
             notes += (f"last {rest_s:.2f} s not used",) if rest_s else ()
-        check_end(found, duration_s)
-        p = self.probabilities(self.clip.fade_recording(recording.waveform), found)
-        return self._prediction(path, recording, found, source, p, notes)
+        return self._prediction(path, heard, found.source, duration_s, native, notes)
+
+    def _rates(self) -> set[int]:
+        return {self.clip.sample_rate} | ({SAMPLE_RATE} if self.scale is not None else set())
+
+    def _needed_s(self, found: Found, heard: Heard, start_s: float) -> float:
+        """How much has to be held: a piece, or the annotated breath that is longer."""
+        pending = [] if found.cycles is None else found.cycles[len(heard.cycles) :]
+        return max(PIECE_S, pending[0][1] - start_s + CONTEXT_S) if pending else PIECE_S
+
+    def _times(self, found: Found, heard: Heard, stream: Stream) -> list[Interval]:
+        """The breaths that lie in what is held and are not done yet."""
+        limit_s = np.inf if stream.finished else stream.end_s - CONTEXT_S
+        if found.cycles is not None:
+            pending = found.cycles[len(heard.cycles) :]
+        elif found.source == "windows":
+            end_s = stream.end_s if stream.finished else int(limit_s / self.clip.length_s) * self.clip.length_s
+            pending = breaths.windows(end_s, self.clip.length_s)[0][len(heard.cycles) :]
+        else:
+            shift = stream.start_s
+            local = segment(stream.waveform(stream.native_rate), stream.native_rate)
+            pending = [(start + shift, end + shift) for start, end in local if start + shift >= heard.done_s - 1e-6]
+        keep = next((i for i, (_, end_s) in enumerate(pending) if end_s > limit_s), len(pending))
+        return pending[:keep]
+
+    def _dispensable_s(self, found: Found, heard: Heard, stream: Stream) -> float:
+        """Up to where nobody will ask again."""
+        if found.cycles is not None:
+            pending = found.cycles[len(heard.cycles) :]
+            return min(pending[0][0] if pending else np.inf, stream.end_s - CONTEXT_S)
+        if found.source == "windows":
+            return len(heard.cycles) * self.clip.length_s
+        return max(heard.done_s, stream.end_s - 2 * CONTEXT_S)
+
+    def _hear(self, stream: Stream, times: Sequence[Interval], heard: Heard) -> None:
+        """Classifies breaths, and measures the piece they lie in."""
+        native, shift = stream.waveform(stream.native_rate), stream.start_s
+        heard.verdicts.append((judge(native, stream.native_rate), len(native) / stream.native_rate))
+        top = bandwidth(native, stream.native_rate)
+        heard.bandwidth_hz = max((hz for hz in (heard.bandwidth_hz, top) if hz is not None), default=None)
+        if not times:
+            return
+        waveform = stream.waveform(self.clip.sample_rate)
+        n = round(self.clip.recording_fade_s * self.clip.sample_rate)
+        faded = fade(waveform, n if shift == 0 else 0, n if stream.finished else 0)
+        local = [within(interval, shift, self.clip.sample_rate) for interval in times]
+        p = self.probabilities(faded, local)
+        quality: list[float | None] = [None] * len(local)
+        if self.scale is not None:
+            here = [within(interval, shift, SAMPLE_RATE) for interval in times]
+            measured = waveform_quality(stream.waveform(SAMPLE_RATE), here)
+            quality = [probability(score) for score in self.scale.scores(measured)]
+        heard.cycles += map(self._cycle, times, p, quality)
 
     def _whole(self, path: str | Path) -> Prediction:
         self.check_any_length()
         recording = io.load(path, self.clip.sample_rate)
         check_whole(recording.length_s)
+        native = io.decode(path).waveform
         faded = torch.from_numpy(self.clip.fade_recording(recording.waveform))
         p = self.classify(self.clip.fbank(faded[None]).numpy().astype(DTYPE))
-        return self._prediction(path, recording, [(0.0, recording.length_s)], "whole", p, recording.notes)
+        times = (0.0, recording.length_s)
+        quality = None
+        if self.scale is not None:
+            measured = waveform_quality(io.load(path, SAMPLE_RATE).waveform, [times])
+            quality = probability(self.scale.scores(measured)[0])
+        heard = Heard(
+            cycles=[self._cycle(times, p[0], quality)],
+            verdicts=[(judge(native, recording.native_rate), recording.length_s)],
+            bandwidth_hz=bandwidth(native, recording.native_rate),
+        )
+        return self._prediction(path, heard, "whole", recording.length_s, recording.native_rate, recording.notes)
 
     def check_any_length(self) -> None:
         """Refuses a model that cannot take a whole recording.
@@ -229,23 +239,32 @@ class Model:
         raise AuscultError("E_SETTING", f"{self.file} cannot take a whole recording: {reason}. Predict by cycles.")
 
     def _prediction(
-        self,
-        path: str | Path,
-        recording: io.Recording,
-        found: Sequence[Interval],
-        source: Source,
-        p: NDArray[np.float32],
-        notes: tuple[str, ...],
+        self, path: str | Path, heard: Heard, source: Source, duration_s: float, native: int, notes: tuple[str, ...]
     ) -> Prediction:
-        return Prediction(
-            recording=printable(os.fspath(path)),
-            cycles=tuple(map(self._cycle, found, p, self.quality(path, recording, found))),
-            cycles_from=source,
-            classes=self.classes,
-            duration_s=round(recording.length_s, 4),
-            native_rate_hz=recording.native_rate,
-            notes=notes,
-        )
+        made: dict[str, Any] = {
+            "recording": printable(os.fspath(path)),
+            "cycles": tuple(heard.cycles),
+            "cycles_from": source,
+            "classes": self.classes,
+            "duration_s": round(duration_s, 4),
+            "native_rate_hz": native,
+            "bandwidth_hz": heard.bandwidth_hz,
+            "verdict": combine(heard.verdicts),
+            "notes": notes,
+        }
+        p = mean_abnormal(heard.cycles)
+        why = self._why_not(made["verdict"], p)
+        said = "cannot say" if why or p is None else "abnormal" if p >= self.choice.recording else "normal"
+        return Prediction(said=said, p_abnormal=p, why=why, **made)  # type: ignore[arg-type]
+
+    def _why_not(self, verdict: Verdict, p: float | None) -> str:
+        """Why nothing can be said of a recording; empty where something can."""
+        if verdict.kind != "accept":
+            return "; ".join(verdict.reasons) or verdict.kind.replace("_", " ")
+        if p is None:
+            return NO_BREATH
+        low, high = self.choice.unsure
+        return UNSURE.format(p=p, t=self.choice.recording) if low < p < high else ""
 
     def probabilities(self, faded: NDArray[np.float32], cycles: Sequence[Interval]) -> NDArray[np.float32]:
         """Class probabilities of cycles of a recording whose ends are faded. Shape: (N, K)."""
@@ -260,59 +279,63 @@ class Model:
         low = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=low):
             logits = self.classifier(torch.from_numpy(stored).to(self.device).float())
-            return torch.softmax(logits.float() / self.temperature, dim=-1).cpu().numpy()
-
-    def quality(self, path: str | Path, recording: io.Recording, cycles: Sequence[Interval]) -> list[float | None]:
-        """The audio quality score of each cycle; None where training measured none.
-
-        Args:
-            recording: what `path` holds, at any rate; it is decoded again where that is not 16 kHz.
-        """
-        if self.scale is None:
-            return [None] * len(cycles)
-        waveform = recording.waveform
-        if recording.sample_rate != SAMPLE_RATE:
-            waveform = io.load(path, SAMPLE_RATE).waveform
-        return [probability(score) for score in self.scale.scores(waveform_quality(waveform, cycles))]
+            return torch.softmax(logits.float() / self.choice.temperature, dim=-1).cpu().numpy()
 
     def _cycle(self, times: Interval, p: NDArray[np.float32], quality: float | None) -> PredictedCycle:
         named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
         times_s = {name: round(float(t), 4) for name, t in zip(("start_s", "end_s"), times, strict=True)}
         label = self.classes[int(p.argmax())]
-        said = None if self.calibration is None else bool(1 - float(p[0]) >= self.calibration.threshold)
+        said = bool(1 - float(p[0]) >= self.choice.threshold) if self.calibrated else None
         return PredictedCycle(**times_s, label=label, probabilities=named, quality=quality, abnormal=said)
 
 
 def load(
-    run_or_weights: str | Path,
+    model: str | Path | None = None,
     *,
     selection: str | None = None,
     device: str | None = None,
     precision: Precision = "fp32",
-    calibrated: bool = False,
+    calibrated: bool | None = None,
 ) -> Model:
-    """The model of a run folder or of a weights file.
+    """A model by name, of a run folder or of a weights file; the one in the package where none is named.
 
     Args:
-        selection: ``last``, ``validation`` or ``best_on_test``; None takes the recipe's own.
+        selection: ``last``, ``validation`` or ``best_on_test`` of a run; None takes the recipe's own.
         device: torch's name of one; None takes the GPU where there is one.
         precision: of products and convolutions; see `Model`.
-        calibrated: with calibration.json of the run folder, which `auscult analyse calibration` makes.
+        calibrated: with its temperature and thresholds, which `auscult analyse calibration` makes for a run folder and
+            `auscult export` puts into a file; None takes them where they are.
 
     Raises:
         AuscultError: E_RUN when there is no run, its weights are missing or damaged, or no calibration fits them.
     """
-    source = Path(run_or_weights)
+    source = find(model)
     classifier, weights = load_model(source, selection)
-    chosen = read_calibration(source, digest(weights.state)) if calibrated else None
+    chosen = choice_of(source, weights, calibrated)
     return Model(classifier, weights, weights_file(source, selection), device or default_device(), precision, chosen)
 
 
+def choice_of(source: Path, weights: Weights, calibrated: bool | None) -> Choice | None:
+    """The temperature and thresholds of a model; see `load`."""
+    found = None if calibrated is False else choice_in(weights.facts)
+    if found is not None or calibrated is False or (calibrated is None and not (source / FILE).is_file()):
+        return found
+    try:
+        return Choice.of(read_calibration(source, digest(weights.state)))
+    except AuscultError as error:
+        if calibrated:
+            raise
+        say(f"probabilities are not calibrated: {error.message}")
+        return None
+
+
 def predict(
-    run_or_weights: str | Path, path: str | Path, cycles: Sequence[Interval] | Literal["whole"] | None = None
+    path: str | Path,
+    model: str | Path | None = None,
+    cycles: Sequence[Interval] | Literal["whole"] | None = None,
 ) -> Prediction:
     """`load` and `Model.predict` in one; for more than one recording, load once."""
-    return load(run_or_weights).predict(path, cycles)
+    return load(model).predict(path, cycles)
 
 
 def default_device() -> str:
@@ -320,55 +343,41 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def windows(duration_s: float, length_s: float) -> tuple[list[Interval], float]:
-    """Windows of `length_s`, one after another, and the rest in seconds that is too short to be one.
+def within(times: Interval, shift_s: float, rate: int) -> Interval:
+    """A breath in the time of a piece that begins at a whole second, cut at the samples it has in the recording.
 
-    The last window may be shorter, down to 1 s; a recording shorter than that is one window.
-
-    >>> windows(10.0, 4.0), windows(8.5, 4.0)
-    (([(0.0, 4.0), (4.0, 8.0), (8.0, 10.0)], 0.0), ([(0.0, 4.0), (4.0, 8.0)], 0.5))
+    Times become samples by truncation; half a sample more keeps that from falling to the sample before.
     """
-    whole = int(duration_s / length_s)
-    found = [(i * length_s, (i + 1) * length_s) for i in range(whole)]
-    rest_s = duration_s - whole * length_s
-    if not found or rest_s >= MIN_WINDOW_S:
-        return [*found, (whole * length_s, duration_s)], 0.0
-    return found, rest_s
+    if shift_s == 0:
+        return times
+    first, last = (int(time_s * rate) - round(shift_s * rate) for time_s in times)
+    return (first + 0.5) / rate, (last + 0.5) / rate
 
 
-def find_cycles(
-    path: Path, given: Sequence[Interval] | None, annotations: Path | None
-) -> tuple[list[Interval], Source]:
-    """Where the cycles of a recording are, and who says so; empty for windows.
+def mean_abnormal(cycles: Sequence[PredictedCycle]) -> float | None:
+    """Mean P(abnormal) of breaths, weighted by their length; None without one."""
+    if not cycles:
+        return None
+    seconds = np.array([c.end_s - c.start_s for c in cycles])
+    return float(np.average([c.p_abnormal for c in cycles], weights=seconds))
 
-    Raises:
-        AuscultError: E_ANNOTATION for an annotation file that cannot be trusted.
+
+def combine(verdicts: Sequence[tuple[Verdict, float]]) -> Verdict:
+    """The verdict on a recording from those on its pieces, each with its seconds: what most of the time has.
+
+    One piece keeps its own. Of several the measures are means over time, the reasons all those of the winning kind.
     """
-    if given is not None:
-        return [(float(start), float(end)) for start, end in given], "given"
-    for suffix, read in READERS.items():
-        file = (annotations or path.parent) / f"{path.stem}{suffix}"
-        if file.is_file() and file != path:
-            try:
-                return [(start, end) for start, end, _ in read(file)], "annotation"
-            except OSError as error:
-                raise AuscultError("E_ANNOTATION", f"{file} cannot be read: {error.strerror}.") from error
-    return [], "windows"
-
-
-def check_end(cycles: Sequence[Interval], duration_s: float) -> None:
-    """Refuses cycles that end more than 50 ms after the recording.
-
-    Raises:
-        AuscultError: E_ANNOTATION.
-    """
-    for start_s, end_s in cycles:
-        if end_s > duration_s + END_TOLERANCE_S:
-            raise AuscultError(
-                "E_ANNOTATION",
-                f"the cycle from {start_s:g} s ends at {end_s:g} s, the audio at {duration_s:.3f} s; the audio is cut "
-                "short or the annotation belongs to another recording.",
-            )
+    if len(verdicts) == 1:
+        return verdicts[0][0]
+    seconds: dict[str, float] = {}
+    for verdict, length_s in verdicts:
+        seconds[verdict.kind] = seconds.get(verdict.kind, 0.0) + length_s
+    kind = max(seconds, key=lambda name: (seconds[name], name == "accept"))
+    same = [v for v, _ in verdicts if v.kind == kind]
+    names = [name for name in same[0].measures if all(name in v.measures for v in same)]
+    measures = {name: float(np.mean([v.measures[name] for v in same])) for name in names}
+    reasons = tuple(dict.fromkeys(reason for v in same for reason in v.reasons))
+    return Verdict(kind=kind, reasons=reasons, measures=measures)  # type: ignore[arg-type]
 
 
 def check_whole(duration_s: float) -> None:
@@ -377,9 +386,9 @@ def check_whole(duration_s: float) -> None:
     Raises:
         AuscultError: E_TOO_SHORT under 1 s, E_FORMAT over an hour.
     """
-    if duration_s < MIN_WINDOW_S:
+    if duration_s < MIN_WHOLE_S:
         raise AuscultError(
-            "E_TOO_SHORT", f"the recording lasts {duration_s:.2f} s; in one pass {MIN_WINDOW_S:g} s are needed."
+            "E_TOO_SHORT", f"the recording lasts {duration_s:.2f} s; in one pass {MIN_WHOLE_S:g} s are needed."
         )
     if duration_s > MAX_WHOLE_S:
         raise AuscultError(
@@ -390,7 +399,7 @@ def check_whole(duration_s: float) -> None:
 
 
 class _Callable(ModuleType):
-    """Lets ``auscult.predict(run, path)`` work although ``auscult.predict`` is this module too."""
+    """Lets ``auscult.predict(path)`` work although ``auscult.predict`` is this module too."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
         return predict(*args, **kwargs)

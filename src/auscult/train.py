@@ -80,6 +80,8 @@ def train(
             "E_DATA",
             f"no test cycle of {dataset} has audio, so no epoch can be the best on them; leave out best_on_test.",
         )
+    if not stuff.corpus.test_parts and stuff.split.validation:
+        say(f"{dataset} has no test part: the patients held out for validation will be scored, by the last epoch")
     if not run.exists:
         write_json(run.folder / "environment.json", environment())
         write_json(run.recipe_file, asked | {"data": str(data.resolve()), "classes": stuff.corpus.classes})

@@ -125,6 +125,11 @@ def notes(stuff: Material, weights: Weights, settings: dict[str, Any]) -> list[s
             "No test recording is here: part validation is patients held out of the training part; they chose nothing, "
             "as the last epoch was taken."
         )
+        if weights.recipe["selection"] != "last":
+            found.append(
+                "Without --selection last, `auscult predict` takes another epoch of this run: the one that is best on "
+                "these patients."
+            )
     if corpus.name == "synthetic":
         found.append("Synthetic sounds: these scores say nothing about real lungs.")
     return found

@@ -2,14 +2,14 @@
 
 import csv
 import io
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..formats.text import printable
+
 STARTS_A_FORMULA = ("=", "+", "-", "@")
-NOT_PRINTED = ("Cc", "Cs", "Zl", "Zp")  # Unicode categories: control characters, lone surrogates, line separators
 
 
 def guard(cell: Any) -> Any:
@@ -32,26 +32,20 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     >>> csv_text(["recording", "p"], [["=a.wav", 0.25]])
     "recording,p\n'=a.wav,0.25\n"
     """
-    out = io.StringIO(newline="")
-    writer = csv.writer(out, lineterminator="\n")
-    for row in (header, *rows):
-        writer.writerow([guard(cell) for cell in row])
-    return out.getvalue()
+    return "".join(csv_lines((header, *rows)))
+
+
+def csv_lines(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """The lines of `csv_text`, one at a time."""
+    for row in rows:
+        out = io.StringIO(newline="")
+        csv.writer(out, lineterminator="\n").writerow([guard(cell) for cell in row])
+        yield out.getvalue()
 
 
 def probability(value: float) -> float:
     """A probability as it is written: four decimals."""
     return round(float(value), 4)
-
-
-def printable(text: str) -> str:
-    r"""`text` that can be written as UTF-8 and printed on one line: odd bytes and control characters are escaped.
-
-    >>> printable("a\nb\udcff")
-    'a\\nb\\udcff'
-    """
-    escaped = (c if unicodedata.category(c) not in NOT_PRINTED else c.encode("unicode_escape").decode() for c in text)
-    return "".join(escaped)
 
 
 def exact(value: np.float32) -> float:

@@ -14,7 +14,7 @@ from rich.table import Table
 from ..metrics import Scores
 
 if TYPE_CHECKING:
-    from ..predict import Prediction
+    from ..prediction import Prediction
     from .results import Results
 
 FORMULAS = {"icbhi": "Score = (Se + Sp) / 2", "sprsound": "Score = (AS + HS) / 2"}
@@ -24,6 +24,13 @@ LEGEND = {
 }
 INTERVAL = "[low, high]: 95 % interval of the Score, patients resampled"
 WIDE = 4  # classes whose probabilities fit side by side on 80 columns
+SOURCES = {
+    "given": "breaths as given",
+    "annotation": "breaths from the annotation file",
+    "segmented": "breaths found in the sound",
+    "windows": "windows of one length: a window may hold more than one breath, or none",
+    "whole": "the recording in one pass",
+}
 SHORT_COLUMNS: dict[str, Literal["left", "right"]] = {
     "start s": "right",
     "end s": "right",
@@ -155,13 +162,27 @@ def short_cycle_table(prediction: "Prediction") -> Table:
     return table
 
 
+def spoken(prediction: "Prediction") -> list[str]:
+    """What is said of one recording, in a few lines."""
+    p = "" if prediction.p_abnormal is None else f", mean P(abnormal) {prediction.p_abnormal:.2f}"
+    lines = [f"{prediction.said}{p}" + (f": {prediction.why}" if prediction.why else "")]
+    reasons = f" ({'; '.join(prediction.verdict.reasons)})" if prediction.verdict.reasons else ""
+    lines.append(f"recording quality: {prediction.verdict.kind.replace('_', ' ')}{reasons}")
+    top = "" if prediction.bandwidth_hz is None else f", sound up to {prediction.bandwidth_hz:,.0f} Hz"
+    lines.append(
+        f"{prediction.duration_s:.1f} s at {prediction.native_rate_hz:,} Hz{top}; {SOURCES[prediction.cycles_from]}"
+    )
+    return lines + [f"note: {note}" for note in prediction.notes]
+
+
 def recording_table(predictions: Sequence["Prediction"]) -> Table:
     """One row a recording, by its file name: how many of its cycles fall into each class."""
     table = empty_table()
     table.add_column("recording", overflow="fold")
-    table.add_column("cycles", justify="right")
+    table.add_column("said")
+    table.add_column("breaths", justify="right")
     for name in predictions[0].classes:
         table.add_column(broken(name), justify="right")
     for p in predictions:
-        table.add_row(escape(PurePath(p.recording).name), str(len(p.cycles)), *map(str, p.counts()))
+        table.add_row(escape(PurePath(p.recording).name), p.said, str(len(p.cycles)), *map(str, p.counts()))
     return table

@@ -245,3 +245,140 @@ def calibration(
     for file in write(run, out or run / "calibration", found):
         say(f"wrote {file}")
     return 0
+
+
+@analyse.command
+def saliency(
+    *runs: Path,
+    out: Path,
+    cycles: int = 64,
+    method: Annotated[tuple[Literal["gradient", "integrated_gradients", "occlusion"], ...], Parameter(negative="")] = (
+        "gradient",
+    ),
+    part: str | None = None,
+    data: Path | None = None,
+    selection: Literal["last", "validation", "best_on_test"] | None = None,
+    seed: int = 0,
+) -> int:
+    """Draws what speaks for the classes a model names, over the spectrogram, and measures whether that is true.
+
+    Deletion and insertion: the class must become improbable when the most salient cells are replaced first, and
+    probable when they come back first. Overlap: the saliency should lie where annotators marked abnormal cycles.
+
+    Args:
+        runs: run folders of networks on one data set or several.
+        out: folder for saliency.json, and for each run the figure (PNG, PDF) and its caption.
+        cycles: so many cycles that the model calls abnormal, and so many recordings with normal and abnormal cycles.
+        method: gradient is one backward pass, what the page shows; the others need captum and minutes. Give it again
+            for more than one.
+        part: part of the data set; the first test part that has audio without it.
+        data: folder of the data set, if it has moved since training.
+        selection: which epoch's weights; each recipe's own choice without it.
+        seed: of the draws.
+    """
+    import matplotlib  # noqa: F401  (better said now than after the work)
+    from rich.console import Console
+
+    from ..analysis.saliency_report import LEGEND, table, write
+    from ..analysis.saliency_run import measure
+    from ..analysis.tables import show
+    from ..errors import AuscultError
+    from ..predict import default_device
+    from ..progress import say
+    from ..runs import Run
+
+    if not runs:
+        raise AuscultError("E_SETTING", "name the runs: `auscult analyse saliency RUN --out FOLDER`.")
+    prepare_process()
+    asked: dict[str, Any] = {"part": part, "data": data, "selection": selection, "seed": seed}
+    found = []
+    for run in runs:
+        found.append(measure(Run(run), cycles, method, **asked, device=default_device()))
+        show(Console(), f"{run}, part {found[-1].part}: in %", table(found[-1]))
+    say(LEGEND)
+    for file in write(out, found):
+        say(f"wrote {file}")
+    return 0
+
+
+@analyse.command
+def segmentation(
+    dataset: str,
+    /,
+    *,
+    data: Path,
+    part: str | None = None,
+    sprsound: Path | None = None,
+    fit: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Scores the breathing cycles that `auscult segment` finds against the annotated ones, beside fixed windows.
+
+    Boundaries count as found within 0.5 s, one to one. Patients of the training part are segmented by a network that
+    has not seen them; the best window length is chosen on the others too.
+
+    Args:
+        dataset: icbhi, sprsound, or another data set of annotated cycles.
+        data: folder of the data set.
+        part: only this one; every part with audio without it.
+        sprsound: folder of SPRSound, to fit the networks with.
+        fit: first fit the networks anew, on ICBHI and SPRSound, and write them to this file.
+        out: folder for segmentation.csv.
+    """
+    from rich.console import Console
+
+    from ..analysis.segmentation import parts_with_audio, score, table, write
+    from ..analysis.tables import show
+    from ..data.material import read
+    from ..errors import AuscultError
+    from ..progress import say
+
+    if (fit is None) != (sprsound is None) or (fit is not None and dataset != "icbhi"):
+        raise AuscultError("E_SETTING", "fitting needs icbhi, --sprsound FOLDER and --fit FILE, all three.")
+    prepare_process()
+    corpus = read(dataset, data)
+    if fit is not None and sprsound is not None:
+        from ..analysis.segmentation_fit import fit as learn
+
+        learn(corpus, read("sprsound", sprsound), fit)
+        say(f"wrote {fit}; it is used once it is signal/breathing.safetensors of the package")
+        return 0
+    found = [score(corpus, name) for name in ([part] if part else parts_with_audio(corpus))]
+    for one in found:
+        show(Console(), one.title(corpus.name), table(one))
+    if out is not None:
+        say(f"wrote {write(out, found)}")
+    return 0
+
+
+@analyse.command
+def verdict(dataset: str, *, data: Path, sprsound: Path | None = None, fit: Path | None = None) -> int:
+    """Shows which recordings of a data set the quality verdict accepts, by part and by what is in them.
+
+    Args:
+        dataset: icbhi, sprsound, or another data set.
+        data: folder of the data set.
+        sprsound: folder of SPRSound, to fit the verdict with.
+        fit: instead: fit the verdict anew, on the training parts of ICBHI and SPRSound, and write it to this file.
+    """
+    from rich.console import Console
+
+    from ..analysis.tables import show
+    from ..analysis.verdict_rates import rate_table, rates, verdicts
+    from ..data.material import read
+    from ..errors import AuscultError
+    from ..progress import say
+    from ..runs import write_json
+
+    if (fit is None) != (sprsound is None) or (fit is not None and dataset != "icbhi"):
+        raise AuscultError("E_SETTING", "fitting needs icbhi, --sprsound FOLDER and --fit FILE, all three.")
+    corpus = read(dataset, data)
+    if fit is not None and sprsound is not None:
+        from ..analysis.verdict_fit import fit as learn
+
+        write_json(fit, learn(read("sprsound", sprsound), corpus))
+        say(f"wrote {fit}; it is used once it is signal/verdict.json of the package")
+        return 0
+    title = f"{corpus.name}: verdicts on recordings, in %; a recording counts for each class in it"
+    show(Console(), title, rate_table(rates(corpus, verdicts(corpus))))
+    return 0

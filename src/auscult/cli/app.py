@@ -16,7 +16,10 @@ from .card import card
 from .compare import compare
 from .data import download, list_, prepare
 from .evaluation import evaluate
+from .export import export
 from .prediction import predict
+from .segment import segment
+from .serve import serve
 from .study import study
 from .teach import teach
 from .training import demo, train
@@ -24,7 +27,11 @@ from .verify import verify
 from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
-EXTRAS = ("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers")
+EXTRAS = {
+    **dict.fromkeys(("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers"), "train"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "serve"),
+    "captum": "explain",
+}
 
 app = App(
     name="auscult",
@@ -48,7 +55,10 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     verify,
     teach,
     card,
+    export,
     predict,
+    segment,
+    serve,
     list_,
 )
 for place, command in enumerate(COMMANDS):
@@ -82,7 +92,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in EXTRAS:
             raise
-        complain("E_SETTING", f"this command needs {error.name}; install it with: pip install 'auscult[train]'")
+        extra = EXTRAS[error.name]
+        complain("E_SETTING", f"this command needs {error.name}; install it with: pip install 'auscult[{extra}]'")
         return USAGE
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

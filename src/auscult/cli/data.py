@@ -37,7 +37,7 @@ def prepare(
     Exit code: 0 when every recording is there and can be used, 3 when some are not.
 
     Args:
-        dataset: icbhi, sprsound or synthetic.
+        dataset: icbhi, sprsound, own (see docs/own_recordings.md), or synthetic.
         data: folder of the data set.
         all_: name every missing recording and every problem, not just the first.
     """

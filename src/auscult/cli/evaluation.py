@@ -34,7 +34,7 @@ def evaluate(
         data: folder of the data set, if it has moved since training.
         selection: which epoch's weights; the recipe's own choice without it.
         split: another than the recipe's: official or clean; clean drops the test cycles of shared patients.
-        on: another data set, whose folder --data names: icbhi, sprsound or synthetic.
+        on: another data set, whose folder --data names: icbhi, sprsound, own or synthetic.
         label_map: with --on, how classes are read: qlung (rhonchi and stridor as wheeze) without it, or sdat_wheeze.
         part: with --on, a part to score; may be repeated. Test parts of patients apart without it: inter of sprsound.
         partial: with --on, use the recordings that are there when others have no audio.
@@ -83,7 +83,9 @@ def evaluate(
         from ..analysis.report import embedding_section
 
         first = evaluations[0].part
-        extra = embedding_section(embed(source, part=first, data=data, selection=selection, device=device), first)
+        extra = embedding_section(
+            embed(source, part=first, data=data, selection=weights.facts["selection"], device=device), first
+        )
     report = write(out or run, results, extra)
     say(f"report: {report}")
     return 0

@@ -1,6 +1,7 @@
 """Which files a command line means, and where its results may go."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from glob import glob, has_magic
 from pathlib import Path
 
@@ -41,6 +42,27 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
+def mirrored(files: Sequence[Path]) -> list[Path]:
+    """Where what is made of each file goes, without ending: the tree below the folder that all of them share.
+
+    >>> [str(p) for p in mirrored([Path("a/x.wav"), Path("a/b/x.flac"), Path("a/b/x.wav")])]
+    ['x', 'b/x', 'b/x-2']
+    """
+    if not files:
+        return []
+    whole = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100  (a link keeps its own name)
+    top = Path(os.path.commonpath([file.parent for file in whole]))
+    found: dict[Path, None] = {}
+    for file in whole:
+        stem = place = file.relative_to(top).with_suffix("")
+        number = 1
+        while place in found:
+            number += 1
+            place = stem.with_name(f"{stem.name}-{number}")
+        found[place] = None
+    return list(found)
+
+
 def check_out(out: Path, files: Iterable[Path], overwrite: bool) -> None:
     """Refuses a results folder that has content, is no folder, or holds recordings.
 
@@ -52,7 +74,9 @@ def check_out(out: Path, files: Iterable[Path], overwrite: bool) -> None:
     if any(file.resolve().parent == out.resolve() for file in files):
         raise AuscultError("E_SETTING", f"--out {out} holds recordings; results never go beside them. Name another.")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise AuscultError("E_SETTING", f"--out {out} is not empty; name another folder, or pass --overwrite.")
+        raise AuscultError(
+            "E_SETTING", f"--out {out} is not empty; name another folder, or pass --overwrite or --resume."
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,37 +1,67 @@
 """`auscult predict`: recordings in, tables out; one bad file is a row in errors.csv."""
 
 import json
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from ..analysis import RESEARCH_ONLY
-from ..analysis.spreadsheet import csv_text, printable
-from ..errors import AuscultError
-from .inputs import check_out, expand
+from ..analysis.spreadsheet import csv_lines, printable
+from ..errors import AuscultError, unknown
+from .inputs import check_out, expand, mirrored
+from .journal import Journal, Line, content_hash
 from .process import prepare_process
 
 if TYPE_CHECKING:
-    from ..predict import Model, Prediction
+    from ..predict import Model
+    from ..prediction import Prediction
 
 FLAG = Parameter(negative="", show_default=False)
 ALL_FAILED, SOME_FAILED = 1, 3
 SHOWN = 20
-WINDOWS = (
-    "Recordings without annotated breathing cycles, {n} of {all}: they are cut into windows of {length:g} s, one after "
-    "another. A window may hold more than one breath, or none; automatic breath detection is not built yet."
-)
+TABLES = ("csv", "json", "jsonl")
+STDOUT = Path("-")
+How = Literal["auto", "segment", "windows", "whole"]
 
 
 @dataclass(kw_only=True)
-class Results:
-    """What came of every input: a prediction, or a row (path, code, message)."""
+class Job:
+    """What is asked of every recording.
 
-    predictions: "list[Prediction]" = field(default_factory=list)
+    Args:
+        how: where the breaths come from.
+        annotations: folder of annotation files.
+        formats: what to write.
+    """
+
+    model: "Model"
+    how: How
+    annotations: Path | None
+    formats: tuple[str, ...]
+
+    def line(self, file: Path, sha256: str) -> Line:
+        """What becomes of one recording, for the journal."""
+        told: Line = {"recording": printable(str(file)), "sha256": sha256}
+        try:
+            made = self.model.predict(file, annotations=self.annotations, how=self.how)
+            return told | {"prediction": made.to_dict()}
+        except AuscultError as error:
+            return told | {"error": [error.code, printable(error.message)]}
+
+
+@dataclass(kw_only=True)
+class Count:
+    """Recordings that came to something, and those that did not; a few of each to show."""
+
+    predictions: int = 0
+    breaths: int = 0
+    first: "list[Prediction]" = field(default_factory=list)
     errors: list[tuple[str, str, str]] = field(default_factory=list)
 
     @property
@@ -42,106 +72,222 @@ class Results:
 
 
 def predict(
-    run: Path,
-    /,
     *paths: Path,
-    out: Path = Path("results"),
-    format: Literal["csv", "json"] = "csv",
+    model: str | None = None,
+    out: Annotated[Path, Parameter(allow_leading_hyphen=True)] = Path("results"),
+    format: str = "csv",
+    cycles: How = "auto",
     annotations: Path | None = None,
-    whole: Annotated[bool, FLAG] = False,
     selection: Literal["last", "validation", "best_on_test"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
-    calibrated: Annotated[bool, FLAG] = False,
+    calibrated: Annotated[bool | None, Parameter(negative="--uncalibrated", show_default=False)] = None,
+    resume: Annotated[bool, FLAG] = False,
     overwrite: Annotated[bool, FLAG] = False,
 ) -> int:
     """Classifies recordings, breath by breath. Research use only, not a medical device.
 
-    Breathing cycles come from an annotation file beside the recording, of the same name with .txt (ICBHI) or .json
-    (SPRSound); without one the recording is cut into windows of the model's clip length. The results folder gets
-    predictions.csv, recordings.csv, errors.csv and run.json. Exit code: 0 all well, 1 all failed, 3 some failed.
+    The results folder gets predictions.csv (a row a breath), recordings.csv (a row a recording, with what can be said
+    of it as a whole), errors.csv and run.json. Exit code: 0 all well, 1 all failed, 2 usage, 3 some failed.
 
     Args:
-        run: a run folder or a weights file.
         paths: audio files, folders (searched to the bottom), or patterns such as 'day1/*.wav'.
-        out: the results folder; never beside the recordings.
-        format: json prints the predictions as JSON on stdout; csv prints a table.
+        model: a name, a run folder or a weights file; the model in the package without it.
+        out: the results folder; never beside the recordings. - prints to stdout and leaves no file.
+        format: with commas: csv, json, jsonl; icbhi, audacity, raven, textgrid make a file a recording.
+        cycles: where the breaths come from: auto takes an annotation file beside the recording (.txt of ICBHI, .json of
+            SPRSound), else finds them; segment always finds them; windows cuts windows of the model's clip length;
+            whole takes the recording in one pass, 1 s to 1 h.
         annotations: folder of annotation files, instead of those beside the recordings.
-        whole: one result a recording: all of it through the network in one pass, 1 s to 1 h, whatever is annotated.
-        selection: which epoch's weights; the recipe's own choice without it.
+        selection: which epoch's weights of a run; the recipe's own choice without it.
         precision: bf16 is quicker where the processor has it; probabilities then differ in the second or third digit.
-        calibrated: with RUN/calibration.json of `auscult analyse calibration`: calibrated probabilities, and a column
-            abnormal by its threshold.
+        calibrated: with the temperature and threshold of the model; without the option where there are any.
+        resume: go on with the results in the folder: what is done, by content, is not done again.
         overwrite: replace results that are in the folder.
     """
-    if not paths:
-        raise AuscultError("E_SETTING", "no recording given; name audio files or folders after the run.")
-    if annotations is not None and not annotations.is_dir():
-        raise AuscultError("E_SETTING", f"--annotations {annotations} is not a folder.")
-    if annotations is not None and whole:
-        raise AuscultError("E_SETTING", "--whole looks at no annotation; leave out --annotations, or --whole.")
+    formats = checked(paths, format, out, cycles, annotations, resume, overwrite)
     from ..predict import load
     from ..progress import say
 
     files, missing = expand(paths)
-    check_out(out, files, overwrite)
+    if out != STDOUT:
+        check_out(out, files, overwrite or resume)
     prepare_process()
-    model = load(run, selection=selection, precision=precision, calibrated=calibrated)
-    if whole:
-        model.check_any_length()
+    loaded = load(model, selection=selection, precision=precision, calibrated=calibrated)
+    if cycles == "whole":
+        loaded.check_any_length()
     say(RESEARCH_ONLY)
-    results = Results(errors=missing)
-    options: dict[str, Any] = {
-        "run": str(run),
-        "precision": precision,
-        "calibrated": calibrated,
-        "paths": [printable(str(p)) for p in paths],
-        "annotations": str(annotations) if annotations else None,
-        "whole": whole,
+    job = Job(model=loaded, how=cycles, annotations=annotations, formats=formats)
+    if out == STDOUT:
+        return to_stdout(job, files, missing)
+    return to_folder(job, files, missing, out, resume)
+
+
+def checked(
+    paths: tuple[Path, ...],
+    format: str,
+    out: Path,
+    cycles: How,
+    annotations: Path | None,
+    resume: bool,
+    overwrite: bool,
+) -> tuple[str, ...]:
+    """The formats, if the options go together.
+
+    Raises:
+        AuscultError: E_SETTING.
+    """
+    from ..formats import WRITERS
+
+    if not paths:
+        raise AuscultError("E_SETTING", "no recording given; name audio files or folders.")
+    formats = tuple(dict.fromkeys(word.strip() for word in format.split(",")))
+    for name in formats:
+        if name not in (*TABLES, *WRITERS):
+            raise unknown("format", name, (*TABLES, *WRITERS))
+    if annotations is not None and not annotations.is_dir():
+        raise AuscultError("E_SETTING", f"--annotations {annotations} is not a folder.")
+    if annotations is not None and cycles != "auto":
+        raise AuscultError(
+            "E_SETTING", f"--cycles {cycles} looks at no annotation; leave out --annotations or --cycles."
+        )
+    if out == STDOUT and (len(formats) > 1 or formats[0] not in TABLES):
+        raise AuscultError("E_SETTING", f"--out - prints one of {', '.join(TABLES)}; --format {format} needs a folder.")
+    if resume and (overwrite or out == STDOUT):
+        raise AuscultError("E_SETTING", "--resume goes on with a results folder; leave out --overwrite, and --out -.")
+    return formats
+
+
+def to_stdout(job: Job, files: list[Path], missing: list[tuple[str, str, str]]) -> int:
+    """Data on stdout, one recording after another, and nothing else; errors on stderr too."""
+    from ..prediction import Prediction, header
+    from ..progress import say
+
+    count, kind, shown = Count(errors=list(missing)), job.formats[0], list[Any]()
+    for number, file in enumerate(files):
+        line = job.line(file, "")
+        made = Prediction.from_dict(line["prediction"]) if "prediction" in line else None
+        tally(line, made, count)
+        if kind == "jsonl":
+            print(json.dumps({key: line[key] for key in line if key != "sha256"}), flush=True)
+        elif kind == "json":
+            shown += [line["prediction"]] if made else []
+        else:
+            rows = made.rows() if made else []
+            first = [header(job.model.classes, job.model.scale is not None, job.model.calibrated)]
+            sys.stdout.writelines(csv_lines(chain(first if number == 0 else [], rows)))
+    if kind == "json":
+        errors = [dict(zip(("recording", "code", "message"), row, strict=True)) for row in count.errors]
+        print(json.dumps({"note": RESEARCH_ONLY, "predictions": shown, "errors": errors}, indent=2))
+    for _, code, message in count.errors[:SHOWN]:
+        say(f"{code}: {message}")
+    return count.exit_code
+
+
+def to_folder(job: Job, files: list[Path], missing: list[tuple[str, str, str]], out: Path, resume: bool) -> int:
+    """Results in a folder; what is done is not lost when a long job is stopped."""
+    from ..progress import say, track
+
+    asked: Line = {
+        "note": RESEARCH_ONLY,
+        "model_sha256": job.model.sha256,
+        "precision": job.model.precision,
+        "calibrated": job.model.calibrated,
+        "cycles": job.how,
+        "annotations": str(job.annotations) if job.annotations else None,
     }
-    started, state = time.perf_counter(), "stopped"
+    journal = Journal(out, asked, resume)
+    keys: list[tuple[str, str]] = []
+    started, state, kept = time.perf_counter(), "stopped", 0
     try:
-        classify(model, files, annotations, whole, results)
+        for file in track(files, "recordings"):
+            sha256 = content_hash(file)
+            if sha256 and journal.done(file, sha256):
+                kept += 1
+            else:
+                journal.add(job.line(file, sha256))
+            keys.append((printable(str(file)), sha256))
         state = "finished"
-    finally:  # what is done is not lost when a long job is stopped
-        options |= {"state": state, "seconds": round(time.perf_counter() - started, 1)}
-        write(out, model, results, options)
-    show(model, results, out, format)
-    return results.exit_code
+    finally:
+        about = asked | {"state": state, "seconds": round(time.perf_counter() - started, 1)}
+        count = write(job, journal, keys, files, missing, out, about)
+        journal.close()
+    if kept:
+        say(f"{kept} of {len(files)} recordings were done before")
+    show(job, count, out)
+    return count.exit_code
 
 
-def classify(model: "Model", files: Iterable[Path], annotations: Path | None, whole: bool, results: Results) -> None:
-    """Fills `results`, one file after another."""
-    from ..progress import track
+def tally(line: Line, made: "Prediction | None", count: Count) -> None:
+    """Counts a line of the journal."""
+    if made is None:
+        count.errors.append((line["recording"], *line["error"]))
+        return
+    count.predictions += 1
+    count.breaths += len(made.cycles)
+    if len(count.first) < SHOWN:
+        count.first.append(made)
 
-    for file in track(list(files), "recordings"):
-        try:
-            cycles: Literal["whole"] | None = "whole" if whole else None
-            results.predictions.append(model.predict(file, cycles=cycles, annotations=annotations))
-        except AuscultError as error:
-            results.errors.append((printable(str(file)), error.code, printable(error.message)))
 
-
-def write(out: Path, model: "Model", results: Results, options: dict[str, Any]) -> None:
-    """The four files of a results folder."""
+def write(
+    job: Job,
+    journal: Journal,
+    keys: list[tuple[str, str]],
+    files: list[Path],
+    missing: list[tuple[str, str, str]],
+    out: Path,
+    about: Line,
+) -> Count:
+    """The files of a results folder, from the journal, in the order of the recordings; each appears whole."""
+    from ..formats import ENDINGS
+    from ..prediction import Prediction, header, summary_header, summary_row
     from ..runs import environment, write_json, write_text
 
-    rows = [row for p in results.predictions for row in p.rows()]
-    write_text(out / "predictions.csv", csv_text(model.header, rows))
-    columns = ["recording", "duration_s", "native_rate_hz", "cycles_from", "cycles"]
-    columns += [*(f"n_{name}" for name in model.classes), "notes"]
-    recordings = [
-        [p.recording, p.duration_s, p.native_rate_hz, p.cycles_from, len(p.cycles), *p.counts(), "; ".join(p.notes)]
-        for p in results.predictions
-    ]
-    write_text(out / "recordings.csv", csv_text(columns, recordings))
-    write_text(out / "errors.csv", csv_text(["recording", "code", "message"], results.errors))
-    counts = {"recordings": len(recordings), "cycles": len(rows), "errors": len(results.errors)}
-    facts = {"file": str(model.file), "sha256": model.sha256, "classes": model.classes, **model.facts}
-    record = {"note": RESEARCH_ONLY, **options, **counts, "weights": facts, "clip_s": model.clip.length_s}
+    count = Count(errors=list(missing))
+    stems = dict(zip((key[0] for key in keys), mirrored(files), strict=False))
+    own = [kind for kind in job.formats if kind not in TABLES]
+
+    def predictions(tallied: bool = False) -> "Iterator[Prediction]":
+        for line in journal.lines(keys):
+            made = Prediction.from_dict(line["prediction"]) if "prediction" in line else None
+            if tallied:
+                tally(line, made, count)
+            if made is not None:
+                yield made
+
+    summaries = (summary_row(made) for made in predictions(tallied=True))
+    write_lines(out / "recordings.csv", csv_lines(chain([summary_header(job.model.classes)], summaries)))
+    columns = header(job.model.classes, job.model.scale is not None, job.model.calibrated)
+    rows = chain.from_iterable(made.rows() for made in predictions())
+    write_lines(out / "predictions.csv", csv_lines(chain([columns], rows)))
+    write_lines(out / "errors.csv", csv_lines(chain([("recording", "code", "message")], count.errors)))
+    if "jsonl" in job.formats:
+        write_lines(out / "predictions.jsonl", (json.dumps(made.to_dict()) + "\n" for made in predictions()))
+    if "json" in job.formats:
+        write_json(
+            out / "predictions.json", {"note": RESEARCH_ONLY, "predictions": [p.to_dict() for p in predictions()]}
+        )
+    for made in predictions() if own else ():
+        for kind in own:
+            place = out / "annotations" / f"{stems[made.recording]}{ENDINGS[kind]}"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if made.cycles:
+                write_text(place, made.as_text(kind))
+    counts = {"recordings": count.predictions, "breaths": count.breaths, "errors": len(count.errors)}
+    facts = {"file": job.model.file.name, "sha256": job.model.sha256, "classes": job.model.classes, **job.model.facts}
+    record = about | counts | {"weights": facts, "clip_s": job.model.clip.length_s}
     write_json(out / "run.json", record | {"environment": environment()})
+    return count
 
 
-def show(model: "Model", results: Results, out: Path, format: str) -> None:
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Text that is made line by line; it appears whole or not at all."""
+    from ..runs import replacing
+
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(lines)
+
+
+def show(job: Job, count: Count, out: Path) -> None:
     """What is printed: results on stdout, words about them on stderr."""
     from rich.console import Console
 
@@ -149,20 +295,13 @@ def show(model: "Model", results: Results, out: Path, format: str) -> None:
     from ..progress import say
 
     console = Console()
-    if format == "json":
-        errors = [dict(zip(("recording", "code", "message"), row, strict=True)) for row in results.errors]
-        predictions = [p.to_dict() for p in results.predictions]
-        print(json.dumps({"note": RESEARCH_ONLY, "predictions": predictions, "errors": errors}, indent=2))
-    elif len(results.predictions) == 1:
-        tables.show(console, results.predictions[0].recording, tables.cycle_table(results.predictions[0]))
-    elif results.predictions:
-        table = tables.recording_table(results.predictions[:SHOWN])
-        tables.show(console, "predicted cycles of each class", table)
-    for recording, code, message in results.errors[:SHOWN]:
+    if count.predictions == 1:
+        tables.show(console, count.first[0].recording, tables.cycle_table(count.first[0]))
+        for line in tables.spoken(count.first[0]):
+            console.print(line, highlight=False, markup=False)
+    elif count.predictions:
+        tables.show(console, "recordings, and their breaths of each class", tables.recording_table(count.first))
+    for recording, code, message in count.errors[:SHOWN]:
         say(f"{recording}: {code}: {message}" if recording not in message else f"{code}: {message}")
-    windows = sum(p.cycles_from == "windows" for p in results.predictions)
-    if windows:
-        say(WINDOWS.format(n=windows, all=len(results.predictions), length=model.clip.length_s))
-    cycles = sum(len(p.cycles) for p in results.predictions)
-    more = "" if len(results.predictions) <= SHOWN or format == "json" else f" (the first {SHOWN} are shown)"
-    say(f"recordings: {len(results.predictions)}{more}, cycles: {cycles}, errors: {len(results.errors)}; all in {out}")
+    more = "" if count.predictions <= SHOWN else f" (the first {SHOWN} are shown)"
+    say(f"recordings: {count.predictions}{more}, breaths: {count.breaths}, errors: {len(count.errors)}; all in {out}")

@@ -38,7 +38,7 @@ def study(
     Args:
         names: recipes, or one study: lung_srad_table2, lung_srad_tau, lung_srad_kernel, lung_srad_sigma,
             lung_srad_stage, sam_ablation, qlung_ablation, combinations.
-        dataset: icbhi, sprsound or synthetic.
+        dataset: icbhi, sprsound, own (see docs/own_recordings.md), or synthetic.
         data: folder of the data set.
         seeds: how many: 0, 1, 2 and so on.
         out: folder of the study; studies/NAME without it.

@@ -45,7 +45,7 @@ def train(
 
     Args:
         recipe: name of a recipe; `auscult list recipes` shows them.
-        dataset: icbhi, sprsound or synthetic.
+        dataset: icbhi, sprsound, own (see docs/own_recordings.md), or synthetic.
         data: folder of the data set.
         out: the run folder; runs/DATE-RECIPE-DATASET-sSEED without it.
         seed: of weights, order and masks.

@@ -4,8 +4,6 @@ A reader (`icbhi`, `sprsound`, `synthetic`) turns a folder into a `Corpus`. Noth
 recording that is not on this machine are still counted, and `Corpus.with_audio` leaves them out.
 """
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,12 +12,8 @@ from ..errors import AuscultError
 from ..metrics import Task
 from ..signal.io import AUDIO_SUFFIXES
 
-# In the 920 ICBHI files each cycle starts exactly where the one before ends, and no two SPRSound events overlap: the
-# largest overlap measured is 0 s. One unit of the last printed digit (1 ms) is allowed for rounding.
-OVERLAP_TOLERANCE_S = 0.001
 # Measured on the recordings at hand: annotations end at most 0.25 ms after the audio. Beyond 50 ms a file is wrong.
 END_TOLERANCE_S = 0.050
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,57 +135,6 @@ class Corpus:
         return self.patients_of(self.train_part) & self.patients_of(part)
 
 
-def bad_annotation(path: Path, place: str, what: str, allowed: str) -> AuscultError:
-    """E_ANNOTATION for one place of one file: what stands there, and what is allowed."""
-    where = f"{path}, {place}" if place else str(path)
-    return AuscultError("E_ANNOTATION", f"{where}: {what}; {allowed}. Correct it, or restore the published file.")
-
-
-def parse_time(text: str, path: Path, place: str, column: str) -> float:
-    """A time as a finite number that is not negative, in the unit of the file.
-
-    Stricter than `float`, which takes ``nan``, ``1_0`` and digits of other scripts.
-
-    Raises:
-        AuscultError: E_ANNOTATION.
-    """
-    if "," in text:
-        raise bad_annotation(path, place, f"{column} {_shown(text)} has a comma", "write decimals with a point")
-    value = float(text) if _NUMBER.fullmatch(text) else math.nan
-    if not math.isfinite(value):
-        raise bad_annotation(path, place, f"{column} {_shown(text)} is no number", "a time such as 2.436 is needed")
-    if value < 0:
-        raise bad_annotation(path, place, f"{column} {_shown(text)} is negative", "times count from 0")
-    return value
-
-
-def check_times(times: Sequence[tuple[float, float]], places: Sequence[str], path: Path) -> None:
-    """Refuses intervals that are empty, repeated, out of order or overlap the one before by more than 1 ms.
-
-    Args:
-        times: (start_s, end_s) in the order they are to have.
-        places: for each interval, where it stands in the file, for instance ``line 3``.
-        path: the file, for the message.
-
-    Raises:
-        AuscultError: E_ANNOTATION.
-    """
-    for i, (start, end) in enumerate(times):
-        if start >= end:
-            raise bad_annotation(path, places[i], f"start {start:g} s, end {end:g} s", "start must be before end")
-        if i == 0:
-            continue
-        before, last = times[i - 1], places[i - 1]
-        if (start, end) == before:
-            raise bad_annotation(path, places[i], f"repeats {last} ({start:g} s to {end:g} s)", "each cycle once")
-        if start < before[0]:
-            what = f"start {start:g} s is before the start of {last}, {before[0]:g} s"
-            raise bad_annotation(path, places[i], what, "rows must be in order of time")
-        if start < before[1] - OVERLAP_TOLERANCE_S:
-            what = f"start {start:g} s is before the end of {last}, {before[1]:g} s"
-            raise bad_annotation(path, places[i], what, "cycles may not overlap by more than 1 ms")
-
-
 def check_against_audio(cycles: Sequence[Cycle], duration_s: float) -> None:
     """Refuses cycles that end more than 50 ms after their recording.
 
@@ -217,10 +160,14 @@ def find_audio(folder: Path) -> dict[str, Path]:
 
     Where a recording is there twice, the format named first in `signal.io.AUDIO_SUFFIXES` is taken.
     """
+    return {path.stem: path for path in audio_files(folder)}
+
+
+def audio_files(folder: Path) -> list[Path]:
+    """Every visible audio file under `folder`; of two that differ in the ending, the preferred one comes last."""
     rank = {suffix: i for i, suffix in enumerate(AUDIO_SUFFIXES)}
     files = [p for p in folder.rglob("*") if p.suffix.lower() in rank and not p.name.startswith(".")]
-    files.sort(key=lambda p: (rank[p.suffix.lower()], str(p)), reverse=True)
-    return {path.stem: path for path in files}
+    return sorted(files, key=lambda p: (rank[p.suffix.lower()], str(p)), reverse=True)
 
 
 def require_folder(folder: Path, name: str, advice: str) -> None:
@@ -243,7 +190,3 @@ def contents(folder: Path, limit: int = 8) -> str:
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
     rest = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + rest if names else "nothing"
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 40 else text[:37] + "...")

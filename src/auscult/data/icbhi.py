@@ -18,22 +18,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import AuscultError, Code
+from .. import formats
+from ..errors import AuscultError
+from ..formats.text import bad_annotation, lines, parse_time
 from ..metrics import Task
-from .cycles import (
-    Corpus,
-    Cycle,
-    Problem,
-    Published,
-    bad_annotation,
-    check_times,
-    contents,
-    find_audio,
-    parse_time,
-    require_folder,
-)
+from .cycles import Corpus, Cycle, Problem, Published, contents, find_audio, require_folder
 
-CLASSES = ("normal", "crackle", "wheeze", "both")
+CLASSES = formats.icbhi.LABELS
 TASKS = (
     Task(name="ICBHI 4-class", classes=CLASSES, mapping=(0, 1, 2, 3)),
     Task(name="ICBHI 2-class from 4-class", classes=("normal", "abnormal"), mapping=(0, 1, 1, 1)),
@@ -132,7 +123,7 @@ def read_split(path: Path) -> dict[str, str]:
         AuscultError: E_DATA, naming the line.
     """
     parts: dict[str, str] = {}
-    for number, line in enumerate(_lines(path, "E_DATA"), start=1):
+    for number, line in enumerate(lines(path, "E_DATA"), start=1):
         words = line.split()
         if len(words) != 2 or words[1] not in ("train", "test") or len(words[0].split("_")) != 5:
             allowed = "a line is a recording such as 101_1b1_Al_sc_Meditron, a tab, and train or test"
@@ -153,21 +144,7 @@ def read_annotation(path: Path) -> list[tuple[float, float, int]]:
     Raises:
         AuscultError: E_ANNOTATION, naming file, line, value and what is allowed.
     """
-    rows = []
-    for number, line in enumerate(_lines(path, "E_ANNOTATION"), start=1):
-        place, columns = f"line {number}", line.split("\t")
-        if len(columns) != 4:
-            what = f"{len(columns)} columns in {line[:40]!r}"
-            raise bad_annotation(path, place, what, "4 are needed, with tabs between: start, end, crackle, wheeze")
-        start, end = (parse_time(columns[i], path, place, ("start", "end")[i]) for i in range(2))
-        for name, flag in zip(("crackle", "wheeze"), columns[2:], strict=True):
-            if flag not in ("0", "1"):
-                raise bad_annotation(path, place, f"{name} is {flag[:40]!r}", "it must be 0 or 1")
-        rows.append((start, end, int(columns[2]) + 2 * int(columns[3])))
-    if not rows:
-        raise bad_annotation(path, "", "the file holds no cycle", "one line for each cycle is needed")
-    check_times([row[:2] for row in rows], [f"line {i + 1}" for i in range(len(rows))], path)
-    return rows
+    return [(row.start_s, row.end_s, CLASSES.index(row.label)) for row in formats.read("icbhi", path)]
 
 
 def read_demographics(path: Path) -> dict[str, Person]:
@@ -177,7 +154,7 @@ def read_demographics(path: Path) -> dict[str, Person]:
         AuscultError: E_ANNOTATION, naming file, line, value and what is allowed.
     """
     people: dict[str, Person] = {}
-    for number, line in enumerate(_lines(path, "E_ANNOTATION"), start=1):
+    for number, line in enumerate(lines(path), start=1):
         words, place = line.split(), f"line {number}"
         if not words:
             continue  # the published file begins with an empty line
@@ -250,19 +227,6 @@ def _read_cycles(
         origin |= {"part": parts[stem], **people.get(patient, Person())._asdict()}
         cycles += [Cycle(start_s=start, end_s=end, label=label, **origin) for start, end, label in rows]
     return cycles, problems
-
-
-def _lines(path: Path, code: Code) -> list[str]:
-    """Lines of a text file without byte order mark, Windows line ends and empty lines at the end."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        message = f"{path}: byte {error.start} is no UTF-8 text. Restore the published file."
-        raise AuscultError(code, message) from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
 
 
 def _is_annotation(path: Path) -> bool:

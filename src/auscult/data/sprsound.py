@@ -13,19 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import AuscultError
+from ..formats.text import bad_annotation, check_times, parse_time
 from ..metrics import Task
-from .cycles import (
-    Corpus,
-    Cycle,
-    Problem,
-    Published,
-    bad_annotation,
-    check_times,
-    contents,
-    find_audio,
-    parse_time,
-    require_folder,
-)
+from .cycles import Corpus, Cycle, Problem, Published, contents, find_audio, require_folder
 
 CLASSES = ("Normal", "Rhonchi", "Wheeze", "Stridor", "Coarse Crackle", "Fine Crackle", "Wheeze+Crackle")
 RECORD_CLASSES = ("Normal", "CAS", "DAS", "CAS & DAS", "Poor Quality")

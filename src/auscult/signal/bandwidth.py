@@ -54,13 +54,23 @@ def power_density(waveform: Float[np.ndarray, "S"], sample_rate: int) -> Float[n
 
     Source: Welch 1967; Harris 1978, the 4-term window, whose side lobes are 92 dB down.
     """
-    from scipy.signal.windows import blackmanharris
-
     size = min(round(WINDOW_S * sample_rate), len(waveform)) // 2 * 2
     frames = sliding_window_view(waveform, size)[:: size // 2]
-    window = blackmanharris(size, sym=False)
+    window = blackman_harris(size)
     total = np.zeros(size // 2 + 1)
     for first in range(0, len(frames), BLOCK):
         block = frames[first : first + BLOCK]
         total += (np.abs(np.fft.rfft((block - block.mean(axis=1, keepdims=True)) * window)) ** 2).sum(axis=0)
     return 2 * total / (len(frames) * np.sum(window**2) * sample_rate)
+
+
+def blackman_harris(size: int) -> Float[np.ndarray, "S"]:
+    """The periodic 4-term window; scipy's own costs an import of 47 MB.
+
+    >>> blackman_harris(4).round(5).tolist()
+    [6e-05, 0.21747, 1.0, 0.21747]
+
+    Source: Harris 1978, table 1.
+    """
+    phase = 2 * np.pi * np.arange(size) / size
+    return 0.35875 - 0.48829 * np.cos(phase) + 0.14128 * np.cos(2 * phase) - 0.01168 * np.cos(3 * phase)

@@ -7,7 +7,7 @@ every block, and say what was found in `Recording.notes` or in an `AuscultError`
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -90,7 +90,27 @@ def _refusal(path: str | Path, code: Code, text: str) -> AuscultError:
     return AuscultError(code, f"{os.fspath(path)!r} {text}")
 
 
-def _read(path: str | Path, sample_rate: int | None) -> Recording:
+@dataclass(kw_only=True)
+class Told:
+    """What `blocks` tells of a recording: the rate before the first block, the rest after the last.
+
+    Args:
+        native_rate: of the file, Hz.
+        frames: samples of a channel.
+        notes: see `Recording`.
+    """
+
+    native_rate: int = 0
+    frames: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def blocks(path: str | Path, told: Told) -> Generator[Float32[np.ndarray, "S"], None, None]:
+    """The recording at its own rate in blocks of mono samples, whatever its length; `told` is filled in.
+
+    Raises:
+        AuscultError: as `decode`; a length is no reason. Those of the file's end come after its blocks.
+    """
     with _open_regular(path) as file:
         try:
             header = read_header(file)
@@ -98,7 +118,38 @@ def _read(path: str | Path, sample_rate: int | None) -> Recording:
             raise _refusal(path, "E_CORRUPT", f"could not be read: {error.strerror}.") from error
         source = _Source(file)
         with _open_sound(path, source, header) as sound:
-            return _collect(path, sound, source, header, sample_rate)
+            told.native_rate, promised, levels = sound.samplerate, sound.frames, _Levels()
+            yield from _mono_blocks(path, sound, levels)
+            _check_source(path, source)
+            _check_length(path, levels.frames, sound.samplerate)
+            streamed = header.streamed or promised == UNKNOWN_FRAMES
+            counted = not streamed and (sound.format != "MP3" or header.counted)
+            truncated = header.missing_bytes > 0 or (counted and levels.frames < promised)
+            told.frames, told.notes = levels.frames, _notes(levels, sound.channels, truncated, streamed)
+
+
+def _read(path: str | Path, sample_rate: int | None) -> Recording:
+    """All blocks in one."""
+    told, kept = Told(), bytearray()
+    resampler = None
+    for block in blocks(path, told):
+        rate = sample_rate or told.native_rate
+        if resampler is None and rate != told.native_rate:
+            resampler = resample_stream(told.native_rate, rate)
+        kept += (block if resampler is None else resampler.resample_chunk(block)).tobytes()
+        if len(kept) > 4 * MAX_SAMPLES:
+            limit = f"over {MAX_SAMPLES / rate / 3600:.1f} h at {rate:,} Hz"
+            raise _refusal(path, "E_FORMAT", f"is too long ({limit}); cut it into shorter files.")
+    if resampler is not None:
+        kept += resampler.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
+    rate = sample_rate or told.native_rate
+    waveform = np.frombuffer(kept, np.float32)
+    return Recording(waveform=waveform, sample_rate=rate, native_rate=told.native_rate, notes=told.notes)
+
+
+def resample_stream(native: int, rate: int) -> soxr.ResampleStream:
+    """soxr's "HQ" filter for mono samples that come block by block."""
+    return soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
 
 
 def _open_regular(path: str | Path) -> BinaryIO:
@@ -192,27 +243,6 @@ class _Levels:
     low: float = np.inf
     high: float = -np.inf
     clipped: int = 0
-
-
-def _collect(path: str | Path, sound: _Sound, source: _Source, header: Header, sample_rate: int | None) -> Recording:
-    native, promised = sound.samplerate, sound.frames
-    rate = native if sample_rate is None else sample_rate
-    resampler = None if rate == native else soxr.ResampleStream(native, rate, 1, dtype="float32", quality="HQ")
-    levels, kept = _Levels(), bytearray()
-    for block in _mono_blocks(path, sound, levels):
-        kept += (block if resampler is None else resampler.resample_chunk(block)).tobytes()
-        if len(kept) > 4 * MAX_SAMPLES:
-            limit = f"over {MAX_SAMPLES / rate / 3600:.1f} h at {rate:,} Hz"
-            raise _refusal(path, "E_FORMAT", f"is too long ({limit}); cut it into shorter files.")
-    _check_source(path, source)
-    _check_length(path, levels.frames, native)
-    if resampler is not None:
-        kept += resampler.resample_chunk(np.zeros(0, np.float32), last=True).tobytes()
-    streamed = header.streamed or promised == UNKNOWN_FRAMES
-    counted = not streamed and (sound.format != "MP3" or header.counted)
-    truncated = header.missing_bytes > 0 or (counted and levels.frames < promised)
-    notes = _notes(levels, sound.channels, truncated, streamed)
-    return Recording(waveform=np.frombuffer(kept, np.float32), sample_rate=rate, native_rate=native, notes=notes)
 
 
 def _mono_blocks(path: str | Path, sound: _Sound, levels: _Levels) -> Iterator[np.ndarray]:

@@ -5,6 +5,7 @@ it is. Its backward is an operator too and recomputes from states that the forwa
 imported, and the kernels compiled (about 5 s, then kept on disk), when first used.
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -33,7 +34,9 @@ def scan(
     """`ss2d` by the compiled kernels, in float32 inside; the output has the type of `u`."""
     inputs = [t.float() for t in (u, x, dt_weight, dt_bias, A, D_skip)]
     save = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
-    y, _ = forward_op(*inputs, save)
+    plain = not save and type(u) is Tensor and not torch.compiler.is_compiling()
+    run: Callable[..., tuple[Tensor, Tensor]] = scanned if plain else forward_op
+    y, _ = run(*inputs, save)  # the operator's first call costs 138 MB
     return y.to(u.dtype)
 
 
@@ -52,8 +55,7 @@ def block_width(samples: int, channels: int, threads: int) -> int:
     return min((w for w in widths if w <= WIDEST), key=lambda width: (cost(width), -width))
 
 
-@torch.library.custom_op("auscult::ss2d", mutates_args=(), device_types="cpu")
-def forward_op(
+def scanned(
     u: Tensor, x: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D_skip: Tensor, save: bool
 ) -> tuple[Tensor, Tensor]:
     """The scan and, when `save`, the states before every 32nd step, (B, 4, ceil(H W / 32), D)."""
@@ -66,6 +68,9 @@ def forward_op(
     tasks = samples * -(-channels // block)
     _run("forward", tasks, inputs, rows, columns, channels, dt_weight.shape[1], block, save)
     return y, states
+
+
+forward_op = torch.library.custom_op("auscult::ss2d", scanned, mutates_args=(), device_types="cpu")
 
 
 @forward_op.register_fake

@@ -1,0 +1,128 @@
+"""What a prediction has done so far, one line a recording: a job that is stopped, or killed, goes on from there.
+
+Line 1 is what was asked: model, settings, version. Every other line is a recording with the sha256 of its content and
+its prediction, or its error. A line that a kill cut short is dropped, and its recording done again.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..analysis.spreadsheet import printable
+from ..errors import AuscultError
+
+NAME = "journal.jsonl"
+Line = dict[str, Any]
+
+
+class Journal:
+    """The journal of a results folder.
+
+    Args:
+        folder: of the results.
+        asked: JSON-ready; what a resumed job must share.
+        resume: go on with the one that is there.
+
+    Raises:
+        AuscultError: E_SETTING where the one that is there was asked for something else, E_DISK.
+    """
+
+    def __init__(self, folder: Path, asked: Line, resume: bool) -> None:
+        self.path = folder / NAME
+        self._places: dict[tuple[str, str], int] = {}
+        if resume and self.path.exists():
+            self._read(asked)
+        else:
+            self._append_first(asked)
+        self._file = self.path.open("r+b", buffering=0)  # a full disk must not show later
+        self._file.seek(0, os.SEEK_END)
+
+    def close(self) -> None:
+        """Leaves the file whole."""
+        self._file.close()
+
+    def done(self, file: Path, sha256: str) -> bool:
+        """Whether a recording of this name and content is in it."""
+        return (printable(str(file)), sha256) in self._places
+
+    def add(self, line: Line) -> None:
+        """Writes a recording; when this returns it survives a kill, and a power cut.
+
+        Raises:
+            AuscultError: E_DISK; what was written before stays.
+        """
+        place = self._file.tell()
+        try:
+            rest = memoryview(json.dumps(line).encode() + b"\n")
+            while rest:
+                rest = rest[self._file.write(rest) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(place)
+            self._file.seek(place)
+            raise AuscultError("E_DISK", f"cannot write {self.path}: {error.strerror}. --resume goes on.") from error
+        self._places[line["recording"], line["sha256"]] = place
+
+    def lines(self, wanted: list[tuple[str, str]]) -> Iterator[Line]:
+        """The lines of recordings (name, sha256), in that order; one that is not in it is left out."""
+        with self.path.open("rb") as file:
+            for key in wanted:
+                if key in self._places:
+                    file.seek(self._places[key])
+                    yield json.loads(file.readline())
+
+    def _append_first(self, asked: Line) -> None:
+        from ..runs import write_text
+
+        write_text(self.path, json.dumps(asked) + "\n")
+
+    def _read(self, asked: Line) -> None:
+        place, whole = 0, 0
+        with self.path.open("rb") as file:
+            for number, raw in enumerate(file):
+                line = _parsed(raw)
+                if line is None:
+                    break  # cut short; what follows cannot be trusted
+                if number == 0:
+                    self._check(line, asked)
+                else:
+                    self._places[line["recording"], line["sha256"]] = place
+                place += len(raw)
+                whole = place
+        if whole == 0:
+            self._append_first(asked)
+        else:
+            os.truncate(self.path, whole)
+
+    def _check(self, there: Line, asked: Line) -> None:
+        other = sorted(key for key in {*there, *asked} if there.get(key) != asked.get(key))
+        if other:
+            told = "; ".join(f"{key}: {there.get(key)!r} there, {asked.get(key)!r} now" for key in other)
+            raise AuscultError(
+                "E_SETTING", f"--resume: {self.path} is of another job ({told:.400}). Name another --out."
+            )
+
+
+def _parsed(raw: bytes) -> Line | None:
+    if not raw.endswith(b"\n"):
+        return None
+    try:
+        line = json.loads(raw)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def content_hash(path: Path) -> str:
+    """sha256 of a file; empty for what is no readable file, which is then never taken as done."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+            return ""
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except (OSError, ValueError):
+        return ""

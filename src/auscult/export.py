@@ -1,0 +1,129 @@
+"""A run as one weights file that can speak of recordings: with temperature, thresholds and what they were chosen on.
+
+Everything is chosen on the patients that training held out. The test parts choose nothing; their scores go along.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .box import KEY, Choice, OperatingPoint
+from .calibration import cuts, fit_temperature, rates, scaled
+from .data.material import Material
+from .errors import AuscultError
+from .evaluate import Evaluation, evaluate, weights_file
+from .models.weights import Weights, load_weights, save_weights
+from .runs import Run, read_json
+
+POINTS = np.linspace(0.05, 0.95, 19)  # of the slider
+RISK = 0.1  # of what is said of the validation recordings, so much may be wrong
+LEAST_SAID = 0.5  # of them, so many are not left open, whatever the risk
+
+
+def export(run: Run, out: Path, *, data: Path | None = None, selection: str | None = None) -> Choice:
+    """Writes the weights of a run with its choices; gives these.
+
+    Args:
+        data: folder of the data set, when it has moved since training.
+        selection: which epoch's weights; None takes the recipe's own choice.
+
+    Raises:
+        AuscultError: E_RUN, E_DATA; E_SETTING for a run that held out no patients.
+    """
+    if not run.settings()["recipe"]["validation"]:
+        raise AuscultError(
+            "E_SETTING", f"{run.folder} held out no patients to choose on; train it with validation=0.2."
+        )
+    stuff, weights, (found,) = evaluate(run, data=data, selection=selection, parts=("validation",))
+    choice = choose(stuff, found)
+    plain = load_weights(weights_file(run, selection))
+    facts = plain.facts | {KEY: choice.to_dict(), "scores": scores_of(run, weights)}
+    save_weights(out, Weights(state=plain.state, recipe=plain.recipe, classes=plain.classes, facts=facts))
+    return choice
+
+
+def choose(stuff: Material, found: Evaluation) -> Choice:
+    """Temperature and thresholds from the breaths and the recordings of a part.
+
+    The thresholds are those with the highest (Se + Sp) / 2; nothing is said of recordings so close to theirs that the
+    others would be wrong in more than a tenth, or of half of them where that is not enough.
+
+    Raises:
+        AuscultError: E_DATA where all are normal or all abnormal.
+    """
+    cycles = [stuff.corpus.cycles[row] for row in found.rows]
+    truth = np.array([c.label for c in cycles])
+    abnormal = truth > 0
+    if abnormal.all() or not abnormal.any():
+        raise AuscultError(
+            "E_DATA", "the held-out patients have only one kind of breath; hold out more: validation=0.3."
+        )
+    temperature = fit_temperature(found.probabilities, truth)
+    score = 1 - scaled(found.probabilities, temperature)[:, 0]
+    names, owner = np.unique([c.recording for c in cycles], return_inverse=True)
+    seconds = np.array([c.duration_s for c in cycles])
+    mean = np.bincount(owner, weights=score * seconds) / np.bincount(owner, weights=seconds)
+    ill = np.bincount(owner, weights=abnormal) > 0
+    threshold, recording = best(score, abnormal), best(mean, ill)
+    unsure = band(mean, ill, recording)
+    said = (mean <= unsure[0]) | (mean >= unsure[1])
+    points = []
+    for t in (*POINTS, threshold):
+        se, sp = rates(score, abnormal, float(t))
+        points.append(OperatingPoint(threshold=round(float(t), 4), sensitivity=round(se, 4), specificity=round(sp, 4)))
+    se, sp = rates(mean, ill, recording)
+    measured: dict[str, Any] = {
+        "on": f"patients of {stuff.corpus.name} that training held out",
+        "patients": len({c.patient for c in cycles}),
+        "breaths": len(cycles),
+        "recordings": len(names),
+        "recording_sensitivity": round(se, 4),
+        "recording_specificity": round(sp, 4),
+        "said": round(float(said.mean()), 4),
+        "said_right": round(float(((mean >= recording) == ill)[said].mean()), 4) if said.any() else None,
+    }
+    return Choice(
+        temperature=temperature,
+        threshold=threshold,
+        recording=recording,
+        unsure=unsure,
+        points=tuple(sorted(points, key=lambda point: point.threshold)),
+        measured=measured,
+    )
+
+
+def best(score: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> float:
+    """The threshold with the highest (Se + Sp) / 2.
+
+    >>> best(np.array([0.1, 0.3, 0.2, 0.9]), np.array([False, False, True, True]))
+    0.15
+    """
+    found = cuts(score)
+    return float(found[int(np.argmax([sum(rates(score, abnormal, float(t))) for t in found]))])
+
+
+def band(score: NDArray[np.float64], abnormal: NDArray[np.bool_], threshold: float) -> tuple[float, float]:
+    """Where nothing is said, around a threshold: as narrow as `RISK` allows, and no wider than `LEAST_SAID` allows."""
+    away = np.abs(score - threshold)
+    right = (score >= threshold) == abnormal
+    for width in (0.0, *np.sort(away)):
+        said = away > width if width else np.ones(len(score), bool)
+        if said.mean() < LEAST_SAID:
+            break
+        reached = float(width)
+        if right[said].mean() >= 1 - RISK:
+            break
+    return threshold - reached, threshold + reached
+
+
+def scores_of(run: Run, weights: Weights) -> dict[str, Any]:
+    """The scores that `auscult evaluate` has left in the run folder; none where it has not been scored so."""
+    file = run.folder / "scores.json"
+    if not file.exists():
+        return {}
+    told = read_json(file)
+    if told["facts"]["selection"] != weights.facts["selection"]:
+        return {}
+    return {"split": told["split"], "parts": told["parts"]}
