@@ -154,7 +154,7 @@ def test_a_recording_too_short_or_too_long_for_one_pass_is_refused(
     with pytest.raises(AuscultError, match=r"lasts 0\.88 s; in one pass 1 s") as caught:
         model.predict(tmp_path / "short.wav", cycles="whole")
     assert caught.value.code == "E_TOO_SHORT"
-    monkeypatch.setattr("auscult.predict.MAX_WHOLE_S", 3.0)
+    monkeypatch.setattr("auscult.breaths.MAX_WHOLE_S", 3.0)
     with pytest.raises(AuscultError, match="one pass takes 3 s at most"):
         model.predict(folder / "breath.wav", cycles="whole")
 

@@ -251,7 +251,7 @@ def share(rows: list[Rate], parts: tuple[str, ...], *groups: str) -> float:
 
 @pytest.mark.data
 def test_nine_tenths_of_the_good_recordings_are_accepted_and_wheezes_as_often(data_dir: Path) -> None:
-    """A third of the test recordings; `auscult analyse verdict` judges all."""
+    """A third of the recordings; `auscult analyse verdict` judges all."""
     sprsound = read("sprsound", data_dir / "sprsound")
     test = sorted(stem for stem, part in sprsound.recordings.items() if part != "train")
     sprsound = replace(sprsound, audio={stem: sprsound.audio[stem] for stem in test[::3]})
@@ -260,4 +260,5 @@ def test_nine_tenths_of_the_good_recordings_are_accepted_and_wheezes_as_often(da
     musical = share(rows, both, "with Rhonchi", "with Wheeze", "with Stridor")
     assert musical >= share(rows, both, NORMAL) - 0.05
     icbhi = read("icbhi", data_dir / "icbhi")
+    icbhi = replace(icbhi, audio={stem: icbhi.audio[stem] for stem in sorted(icbhi.audio)[::3]})
     assert share(rates(icbhi, verdicts(icbhi)), ("train",), ANY) >= 0.9

@@ -14,6 +14,8 @@ from .prediction import Interval, Source
 How = Literal["auto", "segment", "windows", "whole"]
 """``auto``: an annotation file beside the recording, else ``segment``; that takes windows where no breath is found."""
 
+MIN_WHOLE_S = 1.0
+MAX_WHOLE_S = 3600.0  # memory grows in proportion: 10 minutes take 0.3 GB with nano, 1.7 GB with small
 MIN_WINDOW_S = 1.0  # a shorter rest at the end is no breath; it would be repeated to fill the clip
 BESIDE = (".txt", *formats.ENDINGS.values(), ".json")
 
@@ -85,3 +87,32 @@ def check_end(cycles: Sequence[Interval], duration_s: float) -> None:
                 f"the cycle from {start_s:g} s ends at {end_s:g} s, the audio at {duration_s:.3f} s; the audio is cut "
                 "short or the annotation belongs to another recording.",
             )
+
+
+def within(times: Interval, shift_s: float, rate: int) -> Interval:
+    """A breath in the time of a piece that begins at a whole second, cut at the samples it has in the recording.
+
+    Times become samples by truncation; half a sample more keeps that from falling to the sample before.
+    """
+    if shift_s == 0:
+        return times
+    first, last = (int(time_s * rate) - round(shift_s * rate) for time_s in times)
+    return (first + 0.5) / rate, (last + 0.5) / rate
+
+
+def check_whole(duration_s: float) -> None:
+    """Refuses recordings that one pass cannot take.
+
+    Raises:
+        AuscultError: E_TOO_SHORT under 1 s, E_FORMAT over an hour.
+    """
+    if duration_s < MIN_WHOLE_S:
+        raise AuscultError(
+            "E_TOO_SHORT", f"the recording lasts {duration_s:.2f} s; in one pass {MIN_WHOLE_S:g} s are needed."
+        )
+    if duration_s > MAX_WHOLE_S:
+        raise AuscultError(
+            "E_FORMAT",
+            f"the recording lasts {duration_s:.0f} s; one pass takes {MAX_WHOLE_S:g} s at most, its memory grows with "
+            "the length. Cut it into shorter files, or predict by cycles or windows.",
+        )

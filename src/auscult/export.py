@@ -15,6 +15,8 @@ from .data.material import Material
 from .errors import AuscultError
 from .evaluate import Evaluation, evaluate, weights_file
 from .models.weights import Weights, load_weights, save_weights
+from .predict import Model, load
+from .progress import track
 from .runs import Run, read_json
 
 POINTS = np.linspace(0.05, 0.95, 19)  # of the slider
@@ -37,18 +39,20 @@ def export(run: Run, out: Path, *, data: Path | None = None, selection: str | No
             "E_SETTING", f"{run.folder} held out no patients to choose on; train it with validation=0.2."
         )
     stuff, weights, (found,) = evaluate(run, data=data, selection=selection, parts=("validation",))
-    choice = choose(stuff, found)
+    choice = choose(stuff, found, load(run.folder, selection=selection, calibrated=False))
     plain = load_weights(weights_file(run, selection))
     facts = plain.facts | {KEY: choice.to_dict(), "scores": scores_of(run, weights)}
     save_weights(out, Weights(state=plain.state, recipe=plain.recipe, classes=plain.classes, facts=facts))
     return choice
 
 
-def choose(stuff: Material, found: Evaluation) -> Choice:
-    """Temperature and thresholds from the breaths and the recordings of a part.
+def choose(stuff: Material, found: Evaluation, model: Model) -> Choice:
+    """Temperature and thresholds from the held-out patients.
 
-    The thresholds are those with the highest (Se + Sp) / 2; nothing is said of recordings so close to theirs that the
-    others would be wrong in more than a tenth, or of half of them where that is not enough.
+    The threshold of a breath is the one with the highest (Se + Sp) / 2 on their annotated breaths. That of a recording
+    is the same on their recordings as `predict` hears them, with breaths found by itself, where its verdict accepts
+    them; nothing is said so close to it that the others would be wrong in more than a tenth, or of half of them where
+    that is not enough.
 
     Raises:
         AuscultError: E_DATA where all are normal or all abnormal.
@@ -58,16 +62,19 @@ def choose(stuff: Material, found: Evaluation) -> Choice:
     abnormal = truth > 0
     if abnormal.all() or not abnormal.any():
         raise AuscultError(
-            "E_DATA", "the held-out patients have only one kind of breath; hold out more: validation=0.3."
+            "E_DATA", "the held-out patients have only one kind of breath"
         )
     temperature = fit_temperature(found.probabilities, truth)
     score = 1 - scaled(found.probabilities, temperature)[:, 0]
-    names, owner = np.unique([c.recording for c in cycles], return_inverse=True)
-    seconds = np.array([c.duration_s for c in cycles])
-    mean = np.bincount(owner, weights=score * seconds) / np.bincount(owner, weights=seconds)
-    ill = np.bincount(owner, weights=abnormal) > 0
-    threshold, recording = best(score, abnormal), best(mean, ill)
-    unsure = band(mean, ill, recording)
+    threshold = best(score, abnormal)
+    model.choice = Choice(temperature=temperature, threshold=threshold)
+    names = sorted({c.recording for c in cycles})
+    ill = np.array([name in {c.recording for c in cycles if c.label} for name in names])
+    heard = [model.predict(stuff.corpus.audio[name], how="segment") for name in track(names, "recordings")]
+    good = np.array([p.verdict.kind == "accept" and p.p_abnormal is not None for p in heard])
+    mean, ill = np.array([p.p_abnormal for p in heard], np.float64)[good], ill[good]
+    recording = best(mean, ill) if ill.any() and not ill.all() else threshold
+    unsure = band(mean, ill, recording) if len(mean) else (recording, recording)
     said = (mean <= unsure[0]) | (mean >= unsure[1])
     points = []
     for t in (*POINTS, threshold):
@@ -79,10 +86,11 @@ def choose(stuff: Material, found: Evaluation) -> Choice:
         "patients": len({c.patient for c in cycles}),
         "breaths": len(cycles),
         "recordings": len(names),
-        "recording_sensitivity": round(se, 4),
-        "recording_specificity": round(sp, 4),
-        "said": round(float(said.mean()), 4),
-        "said_right": round(float(((mean >= recording) == ill)[said].mean()), 4) if said.any() else None,
+        "recordings_accepted": len(mean),
+        "recording_sensitivity": fraction(se),
+        "recording_specificity": fraction(sp),
+        "said": fraction(said.mean() if len(said) else np.nan),
+        "said_right": fraction(((mean >= recording) == ill)[said].mean() if said.any() else np.nan),
     }
     return Choice(
         temperature=temperature,
@@ -92,6 +100,11 @@ def choose(stuff: Material, found: Evaluation) -> Choice:
         points=tuple(sorted(points, key=lambda point: point.threshold)),
         measured=measured,
     )
+
+
+def fraction(value: float) -> float | None:
+    """Four decimals; None for NaN, which JSON does not know."""
+    return None if np.isnan(value) else round(float(value), 4)
 
 
 def best(score: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> float:

@@ -46,8 +46,6 @@ from .signal.verdict import Verdict, judge
 BATCH = 32
 PIECE_S = 60.0  # of a long recording at once; a shorter one is one piece
 CONTEXT_S = 10.0  # at the end of a piece: whether a breath ends there only the next piece tells
-MIN_WHOLE_S = 1.0
-MAX_WHOLE_S = 3600.0  # memory grows in proportion: 10 minutes take 0.3 GB with nano, 1.7 GB with small
 NO_BREATH = "no breath was found"
 UNSURE = "P(abnormal) {p:.2f} is too close to the threshold {t:.2f}"
 Precision = Literal["fp32", "bf16"]
@@ -195,11 +193,11 @@ class Model:
         waveform = stream.waveform(self.clip.sample_rate)
         n = round(self.clip.recording_fade_s * self.clip.sample_rate)
         faded = fade(waveform, n if shift == 0 else 0, n if stream.finished else 0)
-        local = [within(interval, shift, self.clip.sample_rate) for interval in times]
+        local = [breaths.within(interval, shift, self.clip.sample_rate) for interval in times]
         p = self.probabilities(faded, local)
         quality: list[float | None] = [None] * len(local)
         if self.scale is not None:
-            here = [within(interval, shift, SAMPLE_RATE) for interval in times]
+            here = [breaths.within(interval, shift, SAMPLE_RATE) for interval in times]
             measured = waveform_quality(stream.waveform(SAMPLE_RATE), here)
             quality = [probability(score) for score in self.scale.scores(measured)]
         heard.cycles += map(self._cycle, times, p, quality)
@@ -207,7 +205,7 @@ class Model:
     def _whole(self, path: str | Path) -> Prediction:
         self.check_any_length()
         recording = io.load(path, self.clip.sample_rate)
-        check_whole(recording.length_s)
+        breaths.check_whole(recording.length_s)
         native = io.decode(path).waveform
         faded = torch.from_numpy(self.clip.fade_recording(recording.waveform))
         p = self.classify(self.clip.fbank(faded[None]).numpy().astype(DTYPE))
@@ -343,17 +341,6 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def within(times: Interval, shift_s: float, rate: int) -> Interval:
-    """A breath in the time of a piece that begins at a whole second, cut at the samples it has in the recording.
-
-    Times become samples by truncation; half a sample more keeps that from falling to the sample before.
-    """
-    if shift_s == 0:
-        return times
-    first, last = (int(time_s * rate) - round(shift_s * rate) for time_s in times)
-    return (first + 0.5) / rate, (last + 0.5) / rate
-
-
 def mean_abnormal(cycles: Sequence[PredictedCycle]) -> float | None:
     """Mean P(abnormal) of breaths, weighted by their length; None without one."""
     if not cycles:
@@ -378,24 +365,6 @@ def combine(verdicts: Sequence[tuple[Verdict, float]]) -> Verdict:
     measures = {name: float(np.mean([v.measures[name] for v in same])) for name in names}
     reasons = tuple(dict.fromkeys(reason for v in same for reason in v.reasons))
     return Verdict(kind=kind, reasons=reasons, measures=measures)  # type: ignore[arg-type]
-
-
-def check_whole(duration_s: float) -> None:
-    """Refuses recordings that one pass cannot take.
-
-    Raises:
-        AuscultError: E_TOO_SHORT under 1 s, E_FORMAT over an hour.
-    """
-    if duration_s < MIN_WHOLE_S:
-        raise AuscultError(
-            "E_TOO_SHORT", f"the recording lasts {duration_s:.2f} s; in one pass {MIN_WHOLE_S:g} s are needed."
-        )
-    if duration_s > MAX_WHOLE_S:
-        raise AuscultError(
-            "E_FORMAT",
-            f"the recording lasts {duration_s:.0f} s; one pass takes {MAX_WHOLE_S:g} s at most, its memory grows with "
-            "the length. Cut it into shorter files, or predict by cycles or windows.",
-        )
 
 
 class _Callable(ModuleType):

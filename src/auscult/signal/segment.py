@@ -26,7 +26,6 @@ THRESHOLD = -1.0  # log odds at which a boundary neither gains nor costs
 SHORTEST_S, LONGEST_S = 0.7, 9.0  # of a whole cycle: 98 % of ICBHI's training cycles lie between
 SHORTEST = round(SHORTEST_S / FRAME_S)
 LONGEST = round(LONGEST_S / FRAME_S)
-EVIDENCE = -0.6  # mean log odds of boundaries that are believed; ICBHI-sc has more, steady noise less
 SILENT_SPAN = 2.0**-14  # two steps of 16 bit, as in `io`
 SILENCE_S = 1.0  # of digital silence part a recording; a gate between breaths is shorter
 SHORTEST_PIECE_S = 1.0
@@ -37,8 +36,8 @@ def segment(waveform: Float[np.ndarray, "S"], sample_rate: int, *, fold: int | N
     """The breathing cycles of a recording: (start_s, end_s), in order, one ending where the next begins.
 
     A cycle runs from the start of an inspiration to the start of the next, as in ICBHI. As there, what the beginning
-    and the end of the recording cut off a cycle counts as one, if 0.7 s are left of it. Digital silence of a second or
-    more belongs to no cycle.
+    and the end of the recording cut off a cycle counts as one, if 0.7 s to 9 s are left of it. Digital silence of a
+    second or more belongs to no cycle.
 
     Args:
         waveform: one channel, any gain; 1 s to 10 min.
@@ -54,10 +53,8 @@ def segment(waveform: Float[np.ndarray, "S"], sample_rate: int, *, fold: int | N
     cycles: list[Interval] = []
     for first, end in sounding(waveform, sample_rate):
         levels = band_levels(waveform[first:end], sample_rate)
-        logits = boundary_logits(levels, fold)
-        inner = best_series(logits)
-        if len(inner) and told(logits, inner):
-            cycles += _between((inner + 0.5) * FRAME_S, first / sample_rate, end / sample_rate)
+        inner = best_series(boundary_logits(levels, fold))
+        cycles += _between((inner + 0.5) * FRAME_S, first / sample_rate, end / sample_rate)
     return cycles
 
 
@@ -122,18 +119,13 @@ def _cut(lengths_s: Float64[np.ndarray, "_ D"]) -> Float64[np.ndarray, "P D"]:
     return _fit(np.maximum(lengths_s, PERIODS_S[:, None]))
 
 
-def told(logits: Float32[np.ndarray, "T"], series: Int[np.ndarray, "N"]) -> bool:
-    """Whether the boundaries stand out enough to be believed."""
-    return bool(np.mean(logits[series]) >= EVIDENCE)
-
-
 def _between(inner: np.ndarray, start_s: float, end_s: float) -> list[Interval]:
-    """Cycles between boundaries given from `start_s` on, with what is cut off at both ends if it is long enough."""
+    """Cycles between boundaries given from `start_s` on, and at both ends what is left of one, 0.7 s to 9 s."""
     if not len(inner):
         return []
-    times = [start_s, *(float(t) + start_s for t in inner), end_s]
-    cycles = list(pairwise(times))
-    return [c for place, c in enumerate(cycles) if 0 < place < len(inner) or c[1] - c[0] >= SHORTEST_S]
+    cycles = list(pairwise([start_s, *(float(t) + start_s for t in inner), end_s]))
+    ends = (0, len(cycles) - 1)
+    return [c for at, c in enumerate(cycles) if at not in ends or SHORTEST_S <= c[1] - c[0] <= LONGEST_S]
 
 
 def sounding(waveform: Float[np.ndarray, "S"], sample_rate: int) -> list[tuple[int, int]]:

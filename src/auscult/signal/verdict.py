@@ -266,4 +266,5 @@ def fitted() -> Boundary:
     kept = json.loads(files("auscult").joinpath("signal/verdict.json").read_text())
     if kept["fingerprint"] != fingerprint(kept["boundary"]) or kept["measures"] != list(MEASURES):
         raise AuscultError("E_RUN", "signal/verdict.json does not match its fingerprint. Install auscult again.")
-    return Boundary(**{k: np.array(v) if isinstance(v, list) else v for k, v in kept["boundary"].items()})
+    values: dict[str, Any] = {k: np.array(v) if isinstance(v, list) else v for k, v in kept["boundary"].items()}
+    return Boundary(**values)
