@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from auscult.models import AngularHead
 from auscult.models.weights import load_weights
 from auscult.optim import Adam
 from auscult.recipes import Recipe
@@ -45,17 +46,21 @@ def apart_from_optimizers() -> list[str]:
 
 @pytest.mark.parametrize("name", apart_from_optimizers())
 def test_it_learns_synthetic_sounds(name: str, corpus: Path, tmp_path: Path) -> None:
-    """At a rate that is high enough for a few steps the loss on the clean clips falls."""
+    """At a rate that is high enough for a few steps the loss falls.
+
+    But for that of an adversary, which the features make rise; and logits 37 times a cosine ask for a lower rate.
+    """
+    rate = 5e-4 if isinstance(small(name).head, AngularHead) else 2e-3
     made = tiny(
         name,
         epochs=8,
-        optimizer=Adam(lr=2e-3),
+        optimizer=Adam(lr=rate),
         moving_average=0.0,
         schedule=replace(small(name).schedule, warmup_epochs=0),
     )
     made = replace(made, input=replace(made.input, specaugment=None))
     records = train(made, "synthetic", corpus, tmp_path / "run").history()
-    losses = [sum(r["loss"].values()) for r in records]
+    losses = [sum(value for part, value in r["loss"].items() if part != "device") for r in records]
     assert min(losses[4:]) < losses[0]
 
 

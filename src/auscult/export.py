@@ -62,7 +62,7 @@ def choose(stuff: Material, found: Evaluation, model: Model) -> Choice:
     abnormal = truth > 0
     if abnormal.all() or not abnormal.any():
         raise AuscultError(
-            "E_DATA", "the held-out patients have only one kind of breath"
+            "E_DATA", "the held-out patients have one kind of breath only; hold out more: --set validation=0.3."
         )
     temperature = fit_temperature(found.probabilities, truth)
     score = 1 - scaled(found.probabilities, temperature)[:, 0]
