@@ -5,6 +5,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ from auscult.data import sprsound
 from auscult.data.material import Material
 from auscult.evaluate import Evaluation
 from auscult.metrics import Task, scores
-from auscult.predict import PredictedCycle, Prediction
+from auscult.prediction import PredictedCycle, Prediction
+from auscult.signal.verdict import Verdict
 
 from .reported import make_results
 
@@ -174,7 +176,13 @@ def test_seven_classes_fit_a_narrow_terminal() -> None:
     names = sprsound.CLASSES
     p = dict(zip(names, (0.05, 0.02, 0.6, 0.01, 0.01, 0.3, 0.01), strict=True))
     cycle = PredictedCycle(start_s=1.25, end_s=3.5, label="Wheeze", probabilities=p)
-    given = {"duration_s": 9.0, "native_rate_hz": 8000, "cycles_from": "windows"}
+    given: dict[str, Any] = {
+        "duration_s": 9.0,
+        "native_rate_hz": 8000,
+        "cycles_from": "windows",
+        "bandwidth_hz": 4000.0,
+    }
+    given |= {"verdict": Verdict(kind="accept", reasons=(), measures={}), "said": "abnormal", "p_abnormal": 0.95}
     found = Prediction(recording="x.wav", cycles=(cycle,), classes=names, **given)
     console = Console(file=io.StringIO(), width=80)
     console.print(cycle_table(found))
