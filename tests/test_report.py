@@ -182,7 +182,8 @@ def test_seven_classes_fit_a_narrow_terminal() -> None:
         "cycles_from": "windows",
         "bandwidth_hz": 4000.0,
     }
-    given |= {"verdict": Verdict(kind="accept", reasons=(), measures={}), "said": "abnormal", "p_abnormal": 0.95}
+    given |= {"verdict": Verdict(kind="accept", reasons=(), measures={}), "said": "abnormal"}
+    given["p_abnormal"] = 0.95
     found = Prediction(recording="x.wav", cycles=(cycle,), classes=names, **given)
     console = Console(file=io.StringIO(), width=80)
     console.print(cycle_table(found))
