@@ -54,7 +54,9 @@ def draw_breaths(axes: Axes, prediction: Prediction) -> None:
     normal = prediction.classes[0]
     for c in prediction.cycles:
         colour = COLOURS["normal" if c.label == normal else "abnormal"]
-        axes.bar(c.start_s, c.p_abnormal, width=c.end_s - c.start_s, align="edge", color=colour, edgecolor="white")
+        whole = {"width": c.end_s - c.start_s, "align": "edge"}
+        axes.bar(c.start_s, 1, color="#eef1f4", edgecolor="#8c959f", linewidth=0.8, **whole)
+        axes.bar(c.start_s, c.p_abnormal, color=colour, edgecolor="#8c959f", linewidth=0.8, **whole)
         where = (c.start_s + c.end_s) / 2
         axes.text(where, 1.04, f"{c.label}\n{c.probabilities[c.label]:.2f}", ha="center", va="bottom", fontsize=7)
     axes.set_ylim(0, 1.5)

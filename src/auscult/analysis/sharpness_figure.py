@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from .sharpness_run import Settings, Sharpness, labels
 from .spectral_figure import INCH, LINE_CM, PALE, STYLE, TEXT_WIDTH, WIDTH_CM
@@ -101,7 +101,8 @@ def eigenvalues(panel: Axes, groups: dict[str, list[Sharpness]]) -> None:
     panel.set_xticks([])
     if min(values) > 0 and max(values) > 10 * min(values):
         panel.set_yscale("log")
-        panel.yaxis.set_major_formatter(ScalarFormatter())
+        panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        panel.yaxis.set_minor_formatter(NullFormatter())  # mathtext is off: its labels would show their source
         panel.margins(y=0.15)
     else:
         panel.set_ylim(min(0, 1.1 * min(values)), 1.18 * max(*values, 0.0) or 1)
