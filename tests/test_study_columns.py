@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from auscult.analysis.study_columns import selections
 from auscult.analysis.study_counts import read_predictions
 from auscult.analysis.study_files import score, write_study
 from auscult.analysis.study_live import Board, live
@@ -366,3 +367,20 @@ def test_a_terminal_sees_the_board_and_no_bar(
     assert "seed 0" in said and f"strict/{NAME}" in said
     list(track(range(3), "epoch 2/2"))
     assert board.step == ""
+
+
+def test_rows_that_choose_by_different_epochs_keep_their_own_column() -> None:
+    """A view of one selection has an empty line for each row whose own choice that is; it must not hide the row's."""
+    rows = [{"name": name, "recipe": {"selection": choice}} for name, choice in (("a", "last"), ("b", "validation"))]
+
+    def lines(**seeds: int) -> list[dict[str, object]]:
+        score = [0.5, 0.1]
+        return [{"part": "test", "task": "t", "row": row, "seeds": n, "Score": score} for row, n in seeds.items()]
+
+    views = [
+        {"selection": "last", "summary": lines(a=0, b=2)},
+        {"selection": "validation", "summary": lines(a=2, b=0)},
+    ]
+    head, found = selections({"rows": rows, "summary": lines(a=2, b=2), "views": views}, "test", "t")
+    assert head == ["row", "last", "validation"]
+    assert found == [["a", "**50.00 ± 10.00**", "50.00 ± 10.00"], ["b", "50.00 ± 10.00", "**50.00 ± 10.00**"]]

@@ -44,7 +44,8 @@ def selections(known: dict[str, Any], part: str, task: str) -> Cells:
     alone = len(found)
     for view in known.get("views", ()):
         if view["selection"] is not None:
-            found |= {(view["selection"], line["row"]): line for line in of_place(view["summary"], part, task)}
+            there = [line for line in of_place(view["summary"], part, task) if line["seeds"]]  # the others are its own
+            found |= {(view["selection"], line["row"]): line for line in there}
     found = {place: line for place, line in found.items() if line["seeds"]}
     shown = [name for name in SELECTIONS if any(name == selection for selection, _ in found)]
     lines = []
