@@ -15,7 +15,7 @@ from torch.multiprocessing import spawn
 from auscult import launch
 from auscult.errors import AuscultError
 from auscult.launch import failure, said_by, train_together
-from auscult.models.sharing import SharedBatchNorm, Share, drawn, within
+from auscult.models.sharing import Share, SharedBatchNorm, drawn, within
 from auscult.models.spec import DropPath
 from auscult.models.weights import load_weights
 from auscult.recipes import recipe
@@ -190,7 +190,7 @@ def test_numbers_of_processes_that_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(AuscultError, match=f"{count} processes for a batch of 8"):
             train_together(small_recipe(), "synthetic", tmp_path, tmp_path / "run", count)
     with pytest.raises(AuscultError, match="one process trains it"):
-        train_together(recipe("duration_only"), "synthetic", tmp_path, tmp_path / "run", 2)
+        train_together(recipe("shortcut_duration"), "synthetic", tmp_path, tmp_path / "run", 2)
 
 
 def test_the_one_that_was_killed_is_named_and_not_those_that_missed_it(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_a_silent_program_is_ended_with_the_one_that_failed(tmp_path: Path, monk
     program = "import os, sys, time; sys.exit(7) if os.environ['RANK'] == '1' else time.sleep(100)"
     monkeypatch.setattr(launch, "PROGRAM", (sys.executable, "-c", program))
     began = time.monotonic()
-    with pytest.raises(AuscultError, match="process 1 of 3 .* ended with exit code 7"):
+    with pytest.raises(AuscultError, match=r"process 1 of 3 .* ended with exit code 7"):
         train_together(small_recipe(), "synthetic", tmp_path, tmp_path / "run", 3)
     assert time.monotonic() - began < 30
 

@@ -81,6 +81,12 @@ def wrong(rank: int, corpus: Path, folder: Path) -> None:
 def start(rank: int) -> None:
     """What `launch` does for a process."""
     torch.set_num_threads(1)
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    os.environ |= {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+    }
     if sys.platform == "linux":
         os.environ["GLOO_SOCKET_IFNAME"] = "lo"

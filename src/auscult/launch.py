@@ -81,7 +81,9 @@ def environment(rank: int, processes: int, folder: Path) -> dict[str, str]:
     here: dict[str, Any] = {"OMP_NUM_THREADS": max(1, torch.get_num_threads() // processes)}
     if sys.platform in LOOPBACK:
         here["GLOO_SOCKET_IFNAME"] = LOOPBACK[sys.platform]
-    settings = here | dict(os.environ) | places | {"AUSCULT_MATMUL": route, ranks.MEETING: (folder / "meeting").as_uri()}
+    settings = (
+        here | dict(os.environ) | places | {"AUSCULT_MATMUL": route, ranks.MEETING: (folder / "meeting").as_uri()}
+    )
     return {name: str(value) for name, value in settings.items()}
 
 

@@ -84,9 +84,7 @@ def train_here(
     return run
 
 
-def begin(
-    recipe: RecipeSpec, dataset: str, data: Path, run: Run, seed: int, resume: bool, partial: bool
-) -> Material:
+def begin(recipe: RecipeSpec, dataset: str, data: Path, run: Run, seed: int, resume: bool, partial: bool) -> Material:
     """Checks all that can be checked before any time is spent, gathers the material, and opens the run folder."""
     asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
     if ranks.first():

@@ -14,6 +14,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -157,7 +158,7 @@ def in_shares(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """``function(x)`` for a function that treats each clip by itself, computed by all processes together."""
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     bounds = [len(x) * r // ranks for r in range(ranks + 1)]
-    sizes = [last - first for first, last in zip(bounds, bounds[1:], strict=False)]
+    sizes = [last - first for first, last in pairwise(bounds)]
     share = Share(len(x), bounds[rank], bounds[rank + 1])
     if not sizes[rank]:  # fewer clips than processes; a process without work would not answer the others
         share = Share(len(x), 0, 1, counts=False)

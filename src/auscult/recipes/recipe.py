@@ -90,7 +90,8 @@ class Recipe(RecipeSpec):
     def check_processes(self, count: int) -> None:
         if not 1 <= count <= self.batch_size:
             raise AuscultError(
-                "E_SETTING", f"{count} processes for a batch of {self.batch_size} clips; 1 to {self.batch_size} can share it."
+                "E_SETTING",
+                f"{count} processes for a batch of {self.batch_size} clips; 1 to {self.batch_size} can share it.",
             )
 
     def prepare(self, run: Run) -> None:
