@@ -106,7 +106,7 @@ def check_agreement(weights: Iterable[Tensor]) -> None:
     found, device = 0, torch.device("cpu")
     for w in weights:
         device = w.device
-        found = zlib.crc32(w.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy(), found)
+        found = zlib.crc32(w.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes(), found)
     mine = torch.tensor([found], dtype=torch.int64, device=device)
     all_of_them = [torch.empty_like(mine) for _ in range(count())]
     distributed.all_gather(all_of_them, mine)

@@ -175,13 +175,13 @@ def share_encoding(backbone: nn.Module) -> None:
     Args:
         backbone: a `Backbone`; `compile_encode`, where it is wanted, comes before.
     """
-    encode, patchify = backbone.encode, backbone.patchify  # type: ignore[union-attr]
+    encode, patchify = backbone.encode, backbone.patchify
 
     def both(x: Tensor) -> Tensor:
         return encode(patchify(x))  # type: ignore[operator]
 
     backbone.encode = partial(in_shares, encode)  # type: ignore[assignment,arg-type]
-    backbone.forward = partial(in_shares, both)  # type: ignore[method-assign]
+    backbone.forward = partial(in_shares, both)
     for module in backbone.modules():
         if type(module) is nn.BatchNorm2d:
             module.__class__ = SharedBatchNorm  # same tensors under the same names, another forward
