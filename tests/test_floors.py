@@ -8,10 +8,23 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
-    {"version", "errors", "batch", "config", "runs", "progress", "fetch", "compute", "signal", "tracking", "formats"},
+    {
+        "version",
+        "errors",
+        "batch",
+        "config",
+        "runs",
+        "progress",
+        "fetch",
+        "compute",
+        "signal",
+        "tracking",
+        "formats",
+        "ranks",
+    },
     {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},
-    {"train", "table", "teach", "evaluate", "out_of_domain", "study", "recipes"},
+    {"train", "table", "teach", "evaluate", "out_of_domain", "study", "recipes", "launch"},
     {
         "cli",
         "predict",

@@ -8,12 +8,20 @@ from typing import TypeVar
 
 T = TypeVar("T")
 PLAIN_EVERY_S = 15.0
+_silent = False
 _display: list[Callable[[str], object]] = []  # the last one shows what is being done, in the place of bars
 
 
 def say(text: str) -> None:
     """A line for the person watching; stdout stays free for results."""
-    print(text, file=sys.stderr, flush=True)
+    if not _silent:
+        print(text, file=sys.stderr, flush=True)
+
+
+def be_silent() -> None:
+    """From now on this process shows nothing: another one speaks for it."""
+    global _silent
+    _silent = True
 
 
 @contextlib.contextmanager
@@ -34,6 +42,9 @@ def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[
         total: how many there are; None asks ``len(items)``.
     """
     total = len(items) if total is None else total  # type: ignore[arg-type]
+    if _silent:
+        yield from items
+        return
     if _display:
         for done, item in enumerate(items, start=1):
             yield item

@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from . import tracking
+from . import ranks, tracking
 from .batch import Batch
 from .config import to_dict
 from .data.cycles import Corpus
@@ -21,6 +21,7 @@ from .errors import AuscultError
 from .evaluate import probabilities, task_scores
 from .metrics import Scores
 from .models.pretrained import start_from
+from .models.sharing import share_encoding
 from .models.weights import Weights, save_weights
 from .objectives import Objective
 from .optim import moving_average
@@ -68,9 +69,26 @@ def train(
     Raises:
         AuscultError: E_DATA, E_RUN, E_SETTING or E_DISK, before any time is spent where possible.
     """
-    run, tracker = Run(out), tracking.chosen(track)
+    with ranks.met():
+        return train_here(recipe, dataset, data, Run(out), seed, resume, partial, tracking.chosen(track))
+
+
+def train_here(
+    recipe: RecipeSpec, dataset: str, data: Path, run: Run, seed: int, resume: bool, partial: bool, tracker: str
+) -> Run:
+    """The part of `train` that each process does; the first writes, and makes what the others then find made."""
+    recipe.check_processes(ranks.count())
+    stuff = ranks.first_then_others(lambda: begin(recipe, dataset, data, run, seed, resume, partial))
+    with tracking.tracked(run, tracker if ranks.first() else tracking.NONE):
+        recipe.fit(stuff, run, seed, resume)
+    return run
+
+
+def begin(recipe: RecipeSpec, dataset: str, data: Path, run: Run, seed: int, resume: bool, partial: bool) -> Material:
+    """Checks all that can be checked before any time is spent, gathers the material, and opens the run folder."""
     asked = {"recipe": to_dict(recipe), "dataset": dataset, "seed": seed, "partial": partial}
-    check_folder(run, asked, resume)
+    if ranks.first():
+        check_folder(run, asked, resume)
     recipe.prepare(run)
     stuff = recipe.material(dataset, data, partial=partial, training=True)
     if not stuff.split.train:
@@ -83,11 +101,9 @@ def train(
     if not stuff.corpus.test_parts and stuff.split.validation:
         say(f"{dataset} has no test part: the patients held out for validation will be scored, by the last epoch")
     if not run.exists:
-        write_json(run.folder / "environment.json", environment())
+        write_json(run.folder / "environment.json", environment() | {"processes": ranks.count()})
         write_json(run.recipe_file, asked | {"data": str(data.resolve()), "classes": stuff.corpus.classes})
-    with tracking.tracked(run, tracker):
-        recipe.fit(stuff, run, seed, resume)
-    return run
+    return stuff
 
 
 def check_folder(run: Run, asked: dict[str, Any], resume: bool) -> None:
@@ -116,15 +132,15 @@ class Trainer:
 
     def __init__(self, recipe: Recipe, stuff: Material, run: Run, seed: int) -> None:
         self.recipe, self.stuff, self.run, self.seed = recipe, stuff, run, seed
-        self.accelerator = Accelerator()
-        if self.accelerator.num_processes > 1:
-            raise AuscultError("E_SETTING", "training over several processes is not built yet; start one process.")
+        self.accelerator = Accelerator(cpu=ranks.count() > 1 and not torch.cuda.is_available())
         torch.manual_seed(seed)
         self.model = recipe.build_model(len(stuff.corpus.classes))
         if recipe.weights is not None and not run.checkpoint.exists():
             self.start(recipe.weights)
         if recipe.compile != "none":
             self.model.backbone.compile_encode(recipe.compile)
+        if ranks.count() > 1:
+            share_encoding(self.model.backbone)
         devices = len(stuff.corpus.devices)
         self.objective = recipe.objective.build(self.model.backbone.features, stuff.counts("train"), devices)
         self.step = self.accelerator.prepare(Step(self.model, self.objective))
@@ -142,17 +158,19 @@ class Trainer:
         """Trains to the recipe's last epoch, leaving a checkpoint after each."""
         if resume and self.run.checkpoint.exists():
             self.restore()
-        elif resume:
+        elif resume and ranks.first():
             self.run.rewind(0)  # it was stopped between the first line of the log and the first checkpoint
         while self.epoch < self.recipe.epochs:
             started = time.perf_counter()
             losses = self.train_epoch()
+            ranks.check_agreement(self.step.parameters())
             self.epoch += 1
             record = {"epoch": self.epoch, "lr": self.optimizer.param_groups[0]["lr"], "loss": losses}
             record |= self.select()
             spent = {"seconds": round(time.perf_counter() - started, 2), "wait_s": round(self.loader.waited_s, 3)}
-            self.run.log(record | spent)
-            self.checkpoint()
+            if ranks.first():
+                self.run.log(record | spent)
+                self.checkpoint()
             say(self.line(record, time.perf_counter() - started))
 
     def train_epoch(self) -> dict[str, float]:
@@ -219,10 +237,9 @@ class Trainer:
         found = selection_scores(self.recipe, self.stuff.corpus, measured)
         self.improved = {name for name, score in found.items() if score > self.best.get(name, -math.inf)}
         self.best |= {name: found[name] for name in self.improved}
-        for name in sorted(self.improved):
+        kept = sorted(self.improved) + (["last"] if self.epoch == self.recipe.epochs else [])
+        for name in kept if ranks.first() else ():
             self.save(name)
-        if self.epoch == self.recipe.epochs:
-            self.save("last")
         return measured
 
     def scores(self, part: str) -> dict[str, Any]:
@@ -263,7 +280,8 @@ class Trainer:
     def start(self, weights: str) -> None:
         """Fills the backbone with the weights that the recipe starts from; start.json keeps what was matched."""
         report = start_from(self.model.backbone, weights, allow_partial=self.recipe.partial_weights)
-        write_json(self.run.folder / "start.json", report.to_dict())
+        if ranks.first():
+            write_json(self.run.folder / "start.json", report.to_dict())
 
     def restore(self) -> None:
         """Goes back to the last whole epoch."""
@@ -272,7 +290,8 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
         self.best = dict(state["best"])
-        self.run.rewind(self.epoch)
+        if ranks.first():
+            self.run.rewind(self.epoch)
         say(f"resumed {self.run.folder} after epoch {self.epoch} of {self.recipe.epochs}")
 
     def line(self, record: dict[str, Any], seconds: float) -> str:

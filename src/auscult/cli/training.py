@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -40,6 +40,7 @@ def train(
     resume: Annotated[bool, FLAG] = False,
     partial: Annotated[bool, FLAG] = False,
     track: str | None = None,
+    processes: int = 1,
 ) -> int:
     """Trains a recipe and leaves a run folder.
 
@@ -54,6 +55,8 @@ def train(
         partial: train on the recordings that are there when others have no audio.
         track: what shows the curves beside metrics.jsonl: tensorboard (in RUN/tensorboard, the default where it is
             installed), another tracker that accelerate knows, such as wandb, or none.
+        processes: this many processes of this machine share every batch, each with a GPU of its own or its part of the
+            cores; the batch stays as large as the recipe says.
     """
     if resume and out is None:
         raise AuscultError("E_SETTING", "--resume needs --out, the folder of the run to go on with.")
@@ -66,7 +69,13 @@ def train(
     settings = override(recipe_named(recipe), set_)
     folder = out or fresh(Path("runs"), f"{date.today()}-{recipe}-{dataset}-s{seed}")
     try:
-        run = fit(settings, dataset, data, folder, seed=seed, resume=resume, partial=partial, track=track)
+        if processes == 1:
+            run = fit(settings, dataset, data, folder, seed=seed, resume=resume, partial=partial, track=track)
+        else:
+            from ..launch import train_together
+
+            how: Any = {"seed": seed, "resume": resume, "partial": partial, "track": track}
+            run = train_together(settings, dataset, data, folder, processes, **how)
     except KeyboardInterrupt:
         say(f"the whole epochs are kept in {folder}; the same command with --out {folder} --resume goes on")
         raise

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import spec
+from .sharing import SharedDropout
 from .spec import Backbone, BackboneSpec
 
 
@@ -54,7 +55,7 @@ class CNN6(Backbone):
         self.conv_block3 = Block(2 * width, 4 * width, block_dropout)
         self.conv_block4 = Block(4 * width, 8 * width, block_dropout)
         self.fc1 = nn.Linear(8 * width, 8 * width)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         nn.init.xavier_uniform_(self.fc1.weight)
         nn.init.zeros_(self.fc1.bias)
 
@@ -75,7 +76,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, out, kernel_size=5, padding=2, bias=False)
         self.bn1 = nn.BatchNorm2d(out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         nn.init.xavier_uniform_(self.conv1.weight)
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:

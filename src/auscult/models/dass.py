@@ -21,6 +21,7 @@ from ..compute import linear_add, linear_gelu
 from ..config import ADDED, spec
 from ..errors import unknown
 from .scan import choose, ss2d
+from .sharing import same_share
 from .smoothing import Smoothing, install
 from .spec import Backbone, BackboneSpec, DropPath
 
@@ -127,7 +128,7 @@ class DASS(Backbone):
     def patchify(self, x: Float[Tensor, "B 1 F T"]) -> Float[Tensor, "B C H W"]:
         x = x.permute(0, 2, 3, 1)
         again = self.checkpoint and self.training and torch.is_grad_enabled()
-        x = compute_again(self.patch_embed, x, use_reentrant=False) if again else self.patch_embed(x)
+        x = compute_again(self.patch_embed, x, use_reentrant=False, **same_share()) if again else self.patch_embed(x)
         return x.permute(0, 3, 1, 2)
 
     def encode(self, patches: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
@@ -213,8 +214,8 @@ class VSSBlock(nn.Module):
 
     def in_halves(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:
         """`forward` while training, of which only what goes into each half is kept for the gradients."""
-        x = compute_again(self.mix_positions, x, use_reentrant=False)
-        x = compute_again(self.mix_channels, x, use_reentrant=False)
+        x = compute_again(self.mix_positions, x, use_reentrant=False, **same_share())
+        x = compute_again(self.mix_channels, x, use_reentrant=False, **same_share())
         return self.block_output(x)
 
     def mix_positions(self, x: Float[Tensor, "B H W C"]) -> Float[Tensor, "B H W C"]:

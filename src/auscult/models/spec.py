@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .sharing import drawn
+
 
 class BackboneSpec:
     """Base of every backbone spec. `build()` makes a `Backbone`."""
@@ -66,7 +68,8 @@ class DropPath(nn.Module):
     def forward(self, x: Float[Tensor, "B *rest"]) -> Float[Tensor, "B *rest"]:
         if not self.training or self.rate == 0:
             return x
-        kept = torch.rand((x.shape[0],) + (1,) * (x.ndim - 1), device=x.device) >= self.rate
+        ones = (1,) * (x.ndim - 1)
+        kept = drawn(len(x), lambda rows: torch.rand((rows, *ones), device=x.device)) >= self.rate
         return x * (kept.to(x.dtype) / (1 - self.rate))
 
     def extra_repr(self) -> str:

@@ -87,6 +87,13 @@ class Recipe(RecipeSpec):
                 "set input.frames=none, or leave the buckets out"
             )
 
+    def check_processes(self, count: int) -> None:
+        if not 1 <= count <= self.batch_size:
+            raise AuscultError(
+                "E_SETTING",
+                f"{count} processes for a batch of {self.batch_size} clips; 1 to {self.batch_size} can share it.",
+            )
+
     def prepare(self, run: Run) -> None:
         """Fetches, or misses, the weights that a run starts from."""
         if self.weights is not None and not run.checkpoint.exists():

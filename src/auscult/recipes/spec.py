@@ -7,6 +7,7 @@ from torch import nn
 
 from ..data.material import Material
 from ..data.splits import check_kind
+from ..errors import AuscultError
 from ..runs import Run
 
 Selection = Literal["last", "validation", "best_on_test"]
@@ -36,6 +37,15 @@ class RecipeSpec:
             raise ValueError(f"validation={self.validation}; a fraction of the training cycles in [0, 1) is needed")
         if self.selection == "validation" and self.validation == 0:
             raise ValueError("selection=validation needs validation > 0; or set selection=last")
+
+    def check_processes(self, count: int) -> None:
+        """Refuses a number of processes that cannot train this together.
+
+        Raises:
+            AuscultError: E_SETTING.
+        """
+        if count > 1:
+            raise AuscultError("E_SETTING", f"{self.name} is no network: one process trains it; leave out --processes.")
 
     def prepare(self, run: Run) -> None:
         """Gets, or misses, what the recipe starts from, before any time is spent."""
