@@ -1,6 +1,7 @@
 """A recording and its breaths as one figure: spectrogram, boxes and P(abnormal) over the same seconds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -54,7 +55,7 @@ def draw_breaths(axes: Axes, prediction: Prediction) -> None:
     normal = prediction.classes[0]
     for c in prediction.cycles:
         colour = COLOURS["normal" if c.label == normal else "abnormal"]
-        whole = {"width": c.end_s - c.start_s, "align": "edge"}
+        whole: dict[str, Any] = {"width": c.end_s - c.start_s, "align": "edge"}
         axes.bar(c.start_s, 1, color="#eef1f4", edgecolor="#8c959f", linewidth=0.8, **whole)
         axes.bar(c.start_s, c.p_abnormal, color=colour, edgecolor="#8c959f", linewidth=0.8, **whole)
         where = (c.start_s + c.end_s) / 2
