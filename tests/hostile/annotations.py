@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """At least 60 annotation files with the answer that each must get, and the reader of each kind."""
 
 import json
@@ -48,7 +49,9 @@ def journal(path: Path) -> object:
     """What a resumed prediction takes from its journal."""
     found = Journal(path.parent, ASKED, resume=True)
     try:
-        return [Prediction.from_dict(line["prediction"]) for line in found.lines([("a.wav", "1")]) if "prediction" in line]
+        return [
+            Prediction.from_dict(line["prediction"]) for line in found.lines([("a.wav", "1")]) if "prediction" in line
+        ]
     finally:
         found.close()
 
@@ -98,7 +101,9 @@ def _of_formats() -> Iterator[Note]:
     for kind in formats.KINDS:
         whole = formats.write(kind, rows, "x.wav", 4.0)
         yield from _each(kind, OK, written=whole)
-        yield from _each(kind, "E_ANNOTATION", cut=whole[:-14], nothing=b"", zeros=bytes(100), random=bytes(range(255, 0, -1)))
+        yield from _each(
+            kind, "E_ANNOTATION", cut=whole[:-14], nothing=b"", zeros=bytes(100), random=bytes(range(255, 0, -1))
+        )
     yield from _each(
         "audacity", "E_ANNOTATION", no_label="0\t1\n", lone_band="\\\t0\t100\n", empty_label="0\t1\t\n",
         escape="0\t1\t\x1b[31m\n", overlap="0\t2\ta\n1\t3\tb\n",
@@ -151,7 +156,9 @@ def _of_tables() -> Iterator[Note]:
     )  # fmt: skip
     head = "recording,patient,part,device,site,age_years,sex\n"
     rows = "anna_1,anna,train,,,3,\nanna_2,anna,train,,,,female\nbert_1,bert,test,,,,\n"
-    yield from _each("own", OK, plain=head + rows, bom="\ufeff" + head + rows, quoted=head + rows.replace("bert,", '"bert",'))
+    yield from _each(
+        "own", OK, plain=head + rows, bom="\ufeff" + head + rows, quoted=head + rows.replace("bert,", '"bert",')
+    )
     yield from _each(
         "own", "E_DATA", in_both=head + rows.replace("anna_2,anna,train", "anna_2,anna,test"), cut=head + rows[:30],
         twice=head + rows + "anna_1,anna,train,,,3,\n", part=head + rows.replace("test", "other"), quote=head + 'anna_1,"',

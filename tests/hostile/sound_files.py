@@ -102,7 +102,15 @@ def good() -> Iterator[Sound]:
         yield Sound(f"channels {channels}.wav", encoded(np.repeat(tone()[:, None], channels, 1)), (OK,))
     for size in STREAMED:
         yield Sound(f"streamed {size:x}.wav", wav(size=size), (OK,))
-    levels = {"silent": 0, "constant": 0.3, "faint": 1e-4, "tiny": 1e-38, "subnormal": 1e-43, "clipped": 30, "loud": 5e3}
+    levels = {
+        "silent": 0,
+        "constant": 0.3,
+        "faint": 1e-4,
+        "tiny": 1e-38,
+        "subnormal": 1e-43,
+        "clipped": 30,
+        "loud": 5e3,
+    }
     for name, level in levels.items():
         wave = np.full(RATE, level, np.float32) if name == "constant" else tone() * np.float32(level)
         wave = np.clip(wave, -1, 1) if name == "clipped" else wave
@@ -124,7 +132,9 @@ def good() -> Iterator[Sound]:
     yield Sound("flac of unknown length.flac", flac_claiming(0), (OK,))
     yield Sound("ten minutes of silence.flac", encoded(np.zeros(600 * 4000, np.int16), 4000, "FLAC"), (OK,))
     yield Sound("70 s at 384 kHz.flac", encoded(np.tile(tone(1.0, 384000), 70), 384000, "FLAC"), (OK,))
-    yield Sound("mp3 behind a tag.mp3", b"ID3\x04\0\0\0\0\x01\0" + bytes(128) + encoded(tone(2.0), RATE, "MP3", None), (OK,))
+    yield Sound(
+        "mp3 behind a tag.mp3", b"ID3\x04\0\0\0\0\x01\0" + bytes(128) + encoded(tone(2.0), RATE, "MP3", None), (OK,)
+    )
     for name in ODD_NAMES:
         yield Sound(os.fsdecode(name), wav(), (OK,))
 
