@@ -1,4 +1,4 @@
-"""The one place that reads pickles: a process of its own, limited before it opens the file, started by `models.convert`.
+"""The one place that reads pickles: a process of its own with limits, started by `models.convert`.
 
     python -P -m auscult.unpickle CHECKPOINT OUT.safetensors
 

@@ -1,7 +1,7 @@
 """Files that are wrong in every way that was met or could be thought of, each with the answer it must get.
 
-Nothing is stored: `sounds`, `sound_files`, `annotations` and `checkpoints` make them. A finding of `python -m tests.fuzz`
-becomes a case here.
+Nothing is stored: `sounds`, `sound_files`, `annotations` and `checkpoints` make them. A finding of
+`python -m tests.fuzz` becomes a case here.
 """
 
 OK = "ok"

@@ -130,8 +130,8 @@ def good() -> Iterator[Sound]:
     yield Sound("block align 0.wav", wav(head=form(align=0)), (OK,))
     yield Sound("byte rate 0.wav", wav(head=form(byte_rate=0)), (OK,))
     yield Sound("flac of unknown length.flac", flac_claiming(0), (OK,))
-    yield Sound("ten minutes of silence.flac", encoded(np.zeros(600 * 4000, np.int16), 4000, "FLAC"), (OK,))
-    yield Sound("70 s at 384 kHz.flac", encoded(np.tile(tone(1.0, 384000), 70), 384000, "FLAC"), (OK,))
+    yield Sound("ten minutes of silence.flac", _silence, (OK,))
+    yield Sound("70 s at 384 kHz.flac", _fine, (OK,))
     yield Sound(
         "mp3 behind a tag.mp3", b"ID3\x04\0\0\0\0\x01\0" + bytes(128) + encoded(tone(2.0), RATE, "MP3", None), (OK,)
     )
@@ -184,6 +184,14 @@ def special() -> Iterator[Sound]:
     yield Sound("zero device.wav", lambda p: p.symlink_to("/dev/zero"), ("E_NOT_A_FILE",))
     yield Sound("link to the folder.wav", lambda p: p.symlink_to(p.parent), ("E_NOT_A_FILE",))
     yield Sound("sparse 256 MiB.wav", _sparse, ("E_FORMAT",))
+
+
+def _silence(path: Path) -> None:
+    path.write_bytes(encoded(np.zeros(600 * 4000, np.int16), 4000, "FLAC"))
+
+
+def _fine(path: Path) -> None:
+    path.write_bytes(encoded(np.tile(tone(1.0, 384_000), 70), 384_000, "FLAC"))
 
 
 def _bind(path: Path) -> None:

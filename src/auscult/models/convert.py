@@ -1,6 +1,7 @@
 """Checkpoints of other projects, read without running code from them, and rewritten as safetensors.
 
-A .pth file is a pickle, a program in disguise: `unpickle` reads it, in a process of its own with little memory and time.
+A .pth file is a pickle, a program in disguise: `unpickle` reads it, in a process of its own with little memory
+and time.
 """
 
 import hashlib

@@ -46,8 +46,8 @@ class Clip:
             only, and a floor of 1e-5, which swallows more of a quiet recording.
 
     Raises:
-        ValueError: a rate or length that leaves no frame, one over 10 minutes or 1024 bins, a negative fade, no mel bin, buckets in another order, or a
-            rate that the filterbank does not know.
+        ValueError: a rate or length that leaves no frame, over 10 minutes or 1024 bins, a negative fade, no mel bin,
+            buckets in another order, or a rate that the filterbank does not know.
 
     >>> Clip().samples, Clip().frames
     (128000, 798)
