@@ -104,4 +104,4 @@ def _counts(value: Any) -> bool:
 
 
 def _refusal(path: Path, what: str) -> AuscultError:
-    return AuscultError("E_RUN", f"{path} is no safetensors file that can be used: {what}. Copy or make it again.")
+    return AuscultError("E_RUN", f"{path} is no weights file that can be used: {what}. Copy or make it again.")
