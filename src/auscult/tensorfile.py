@@ -10,7 +10,7 @@ import json
 import math
 import stat
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from .errors import AuscultError
 
@@ -99,7 +99,7 @@ def _checked(path: Path, entries: dict[str, Any], size: int) -> dict[str, tuple[
     return shapes
 
 
-def _counts(value: Any) -> bool:
+def _counts(value: Any) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 

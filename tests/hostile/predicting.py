@@ -30,12 +30,13 @@ def memory_mb(name: str) -> float:
 def measured(model: Model, path: Path, *rest: Any, **named: Any) -> Prediction:
     """`Model.predict`, weighed."""
     RESET.write_text("5")
-    before, started = memory_mb("VmRSS"), time.perf_counter()
+    before, started, worked = memory_mb("VmRSS"), time.perf_counter(), time.process_time()
     try:
         return predict(model, path, *rest, **named)
     finally:
-        seconds, more = time.perf_counter() - started, memory_mb("VmHWM") - before
-        cost: Cost = {"path": str(path), "seconds": seconds, "more_mb": more, "base_mb": before}
+        seconds, more = time.process_time() - worked, memory_mb("VmHWM") - before
+        waited = time.perf_counter() - started
+        cost: Cost = {"path": str(path), "seconds": seconds, "waited": waited, "more_mb": more, "base_mb": before}
         costs.append(cost)
 
 
