@@ -52,8 +52,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         return _safetensors(path)
     with tempfile.TemporaryDirectory(prefix="auscult-") as folder:
         out = Path(folder) / f"a{ENDING}"
-        convert(path, out)
-        return {name: t.clone() for name, t in read_tensors(out).items()}
+        made = convert(path, out)
+        tensors = read_tensors(out)
+        return {name: tensors[name].clone() for name, _, _ in made.rows}  # in the order of the checkpoint
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:
