@@ -4,7 +4,7 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 BIN    := .venv/bin
 
-.PHONY: setup check test test-all demo clean
+.PHONY: setup check test test-all fuzz demo clean
 
 setup: .venv/ready
 
@@ -25,6 +25,12 @@ test: setup
 
 test-all: setup
 	$(BIN)/python -m pytest
+
+# make fuzz SECONDS=3600 SEED=7: mutated files through the decoder and every parser
+SECONDS ?= 60
+SEED    ?= 0
+fuzz: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seconds $(SECONDS) --seed $(SEED)
 
 demo: setup
 	$(BIN)/auscult demo

@@ -24,18 +24,16 @@ class Mine:
         return os.mkdir, (str(self.folder),)
 
 
-@pytest.mark.parametrize("reader", ["load", "convert"])
-def test_a_pickle_with_code_is_refused_and_does_not_run(reader: str, tmp_path: Path) -> None:
+def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
     file = saved({"model": Mine(tmp_path / "ran"), "w": torch.zeros(2)}, tmp_path / "evil.pth")
     with pytest.raises(AuscultError, match=r"E_RUN.*refused"):
-        read_checkpoint(file) if reader == "load" else convert(file, tmp_path / "out.safetensors")
+        convert(file, tmp_path / "out.safetensors")
     assert not (tmp_path / "ran").exists() and not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04" + bytes(100), b"\x80\x02}q\x00."])
 @pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
-def test_files_that_are_no_checkpoint(content: bytes, name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
+def test_a_file_that_is_no_checkpoint(name: str, tmp_path: Path) -> None:  # more of them: tests/hostile
+    (tmp_path / name).write_bytes(b"not a checkpoint")
     with pytest.raises(AuscultError, match="E_RUN"):
         read_checkpoint(tmp_path / name)
 

@@ -21,6 +21,8 @@ FLOORS = [
         "tracking",
         "formats",
         "ranks",
+        "tensorfile",
+        "unpickle",
     },
     {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},

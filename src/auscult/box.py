@@ -3,6 +3,7 @@
 The models in the package lie in ``auscult/weights``. docs/model.md says how they were made, with their scores.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -57,14 +58,33 @@ class Choice:
 
     @classmethod
     def from_dict(cls, told: dict[str, Any]) -> "Choice":
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`.
+
+        Raises:
+            LookupError, TypeError, ValueError: for what `to_dict` would not make.
+        """
         points = tuple(OperatingPoint(**point) for point in told["points"])
-        return cls(**(told | {"points": points, "unsure": tuple(told["unsure"])}))
+        made = cls(**(told | {"points": points, "unsure": tuple(told["unsure"])}))
+        shares = (made.threshold, made.recording, *made.unsure)
+        if not (0 < made.temperature < math.inf and len(made.unsure) == 2 and all(0 <= s <= 1 for s in shares)):
+            raise ValueError(f"temperature {made.temperature} and thresholds {shares}")
+        return made
 
 
 def choice_in(facts: dict[str, Any]) -> Choice | None:
-    """What `auscult export` has put beside the weights; None for weights as training leaves them."""
-    return Choice.from_dict(facts[KEY]) if KEY in facts else None
+    """What `auscult export` has put beside the weights; None for weights as training leaves them.
+
+    Raises:
+        AuscultError: E_RUN for one that cannot be.
+    """
+    if KEY not in facts:
+        return None
+    try:
+        return Choice.from_dict(facts[KEY])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise AuscultError(
+            "E_RUN", f"the weights have thresholds that cannot be used: {error}. Export again."
+        ) from error
 
 
 def find(model: str | Path | None) -> Path:

@@ -18,7 +18,7 @@ from .data.splits import DEVICE, check_kind
 from .errors import AuscultError
 from .metrics import Scores, confusion_matrix, scores, task_confusion
 from .models import Classifier
-from .models.weights import Weights, load_into, load_weights
+from .models.weights import Weights, check_fits, load_into, load_weights
 from .progress import track
 from .recipes import RecipeSpec
 from .runs import Run
@@ -81,10 +81,24 @@ def load_trained(source: Run | Path, selection: str | None = None) -> tuple[nn.M
     Raises:
         AuscultError: E_RUN when the weights are missing or damaged.
     """
-    weights = load_weights(weights_file(source, selection))
-    model = from_dict(RecipeSpec, weights.recipe).build_model(len(weights.classes))
-    load_into(model, weights.state, str(source.folder if isinstance(source, Run) else source))
+    file = weights_file(source, selection)
+    weights = load_weights(file)
+    shown = str(source.folder if isinstance(source, Run) else source)
+    check_fits(_untrained(file, weights, "meta"), weights.state, shown)  # before anything is allocated
+    model = _untrained(file, weights, "cpu")
+    load_into(model, weights.state, shown)
     return model.eval(), weights
+
+
+def _untrained(file: Path, weights: Weights, device: str) -> nn.Module:
+    """The model that the recipe in a weights file describes; whoever wrote it may have written anything."""
+    try:
+        with torch.device(device):
+            return from_dict(RecipeSpec, weights.recipe).build_model(len(weights.classes))
+    except AuscultError as error:
+        raise AuscultError("E_RUN", f"{file} has a recipe that makes no model: {error.message}") from error
+    except (ValueError, TypeError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise AuscultError("E_RUN", f"{file} has a recipe that makes no model: {str(error)[:200]}.") from error
 
 
 def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classifier, Weights]:

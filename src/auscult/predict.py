@@ -40,7 +40,7 @@ from .signal.bandwidth import bandwidth
 from .signal.pad import fade
 from .signal.quality import SAMPLE_RATE
 from .signal.segment import segment
-from .signal.stream import Stream
+from .signal.stream import FINEST_HZ, Stream
 from .signal.verdict import Verdict, judge
 
 BATCH = 32
@@ -168,7 +168,7 @@ class Model:
             pending = breaths.windows(end_s, self.clip.length_s)[0][len(heard.cycles) :]
         else:
             shift = stream.start_s
-            local = segment(stream.waveform(stream.native_rate), stream.native_rate)
+            local = segment(stream.waveform(stream.rate), stream.rate)
             pending = [(start + shift, end + shift) for start, end in local if start + shift >= heard.done_s - 1e-6]
         keep = next((i for i, (_, end_s) in enumerate(pending) if end_s > limit_s), len(pending))
         return pending[:keep]
@@ -184,9 +184,9 @@ class Model:
 
     def _hear(self, stream: Stream, times: Sequence[Interval], heard: Heard) -> None:
         """Classifies breaths, and measures the piece they lie in."""
-        native, shift = stream.waveform(stream.native_rate), stream.start_s
-        heard.verdicts.append((judge(native, stream.native_rate), len(native) / stream.native_rate))
-        top = bandwidth(native, stream.native_rate)
+        native, shift = stream.waveform(stream.rate), stream.start_s
+        heard.verdicts.append((judge(native, stream.rate), len(native) / stream.rate))
+        top = bandwidth(native, stream.rate)
         heard.bandwidth_hz = max((hz for hz in (heard.bandwidth_hz, top) if hz is not None), default=None)
         if not times:
             return
@@ -206,7 +206,7 @@ class Model:
         self.check_any_length()
         recording = io.load(path, self.clip.sample_rate)
         breaths.check_whole(recording.length_s)
-        native = io.decode(path).waveform
+        fine = io.load(path, min(recording.native_rate, FINEST_HZ))
         faded = torch.from_numpy(self.clip.fade_recording(recording.waveform))
         p = self.classify(self.clip.fbank(faded[None]).numpy().astype(DTYPE))
         times = (0.0, recording.length_s)
@@ -216,8 +216,8 @@ class Model:
             quality = probability(self.scale.scores(measured)[0])
         heard = Heard(
             cycles=[self._cycle(times, p[0], quality)],
-            verdicts=[(judge(native, recording.native_rate), recording.length_s)],
-            bandwidth_hz=bandwidth(native, recording.native_rate),
+            verdicts=[(judge(fine.waveform, fine.sample_rate), recording.length_s)],
+            bandwidth_hz=bandwidth(fine.waveform, fine.sample_rate),
         )
         return self._prediction(path, heard, "whole", recording.length_s, recording.native_rate, recording.notes)
 

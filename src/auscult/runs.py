@@ -73,7 +73,7 @@ def read_json(path: Path) -> Any:
         raise AuscultError(
             "E_RUN", f"{path} does not exist; give the folder that `auscult train` wrote with --out."
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AuscultError("E_RUN", f"{path} cannot be read: {error}.") from error
 
 

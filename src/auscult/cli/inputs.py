@@ -18,16 +18,21 @@ def expand(paths: Iterable[Path]) -> tuple[list[Path], list[Missing]]:
         The files, and a row (path, code, message) for each folder or pattern that names none. A file that does not
         exist is among the files: decoding it says so.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     missing: list[Missing] = []
     for path in paths:
         files = _files(path)
-        found |= {file.resolve(): file for file in files if file.resolve() not in found}
+        found |= {real(file): file for file in files if real(file) not in found}
         if not files:
             what = "is a folder without audio files" if path.is_dir() else "matches no file"
             shown = printable(str(path))
             missing.append((shown, "E_NOT_A_FILE", f"{shown!r} {what}."))
     return list(found.values()), missing
+
+
+def real(path: Path) -> str:
+    """The path without links; a loop of links, which `Path.resolve` meets with a RuntimeError, stays as it is."""
+    return os.path.realpath(path)
 
 
 def _files(path: Path) -> list[Path]:
@@ -71,7 +76,7 @@ def check_out(out: Path, files: Iterable[Path], overwrite: bool) -> None:
     """
     if out.exists() and not out.is_dir():
         raise AuscultError("E_SETTING", f"--out {out} is a file; name a folder.")
-    if any(file.resolve().parent == out.resolve() for file in files):
+    if any(Path(real(file)).parent == Path(real(out)) for file in files):
         raise AuscultError("E_SETTING", f"--out {out} holds recordings; results never go beside them. Name another.")
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise AuscultError(

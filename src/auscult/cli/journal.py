@@ -1,7 +1,8 @@
 """What a prediction has done so far, one line a recording: a job that is stopped, or killed, goes on from there.
 
 Line 1 is what was asked: model, settings, version. Every other line is a recording with the sha256 of its content and
-its prediction, or its error. A line that a kill cut short is dropped, and its recording done again.
+its prediction, or its error. A line that a kill cut short, or that is none of ours, is dropped with what follows it,
+and those recordings are done again.
 """
 
 import hashlib
@@ -28,13 +29,16 @@ class Journal:
         resume: go on with the one that is there.
 
     Raises:
-        AuscultError: E_SETTING where the one that is there was asked for something else, E_DISK.
+        AuscultError: E_SETTING where the one that is there was asked for something else, E_DISK, also for one that is
+            no regular file.
     """
 
     def __init__(self, folder: Path, asked: Line, resume: bool) -> None:
         self.path = folder / NAME
         self._places: dict[tuple[str, str], int] = {}
         if resume and self.path.exists():
+            if not self.path.is_file():  # a pipe would be waited for
+                raise AuscultError("E_DISK", f"{self.path} is no regular file; name another --out.")
             self._read(asked)
         else:
             self._append_first(asked)
@@ -85,8 +89,8 @@ class Journal:
         with self.path.open("rb") as file:
             for number, raw in enumerate(file):
                 line = _parsed(raw)
-                if line is None:
-                    break  # cut short; what follows cannot be trusted
+                if line is None or (number > 0 and not _is_result(line)):
+                    break  # cut short, or damaged; what follows cannot be trusted
                 if number == 0:
                     self._check(line, asked)
                 else:
@@ -112,9 +116,25 @@ def _parsed(raw: bytes) -> Line | None:
         return None
     try:
         line = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None
+
+
+def _is_result(line: Line) -> bool:
+    """Whether a line holds what `Journal.add` was given: it can become rows of the tables."""
+    from ..prediction import Prediction, summary_row
+
+    if not isinstance(line.get("recording"), str) or not isinstance(line.get("sha256"), str):
+        return False
+    if "prediction" not in line:
+        error = line.get("error")
+        return isinstance(error, list) and len(error) == 2 and all(isinstance(text, str) for text in error)
+    try:
+        made = Prediction.from_dict(line["prediction"])
+        return bool(summary_row(made)) and isinstance(made.rows(), list)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def content_hash(path: Path) -> str:

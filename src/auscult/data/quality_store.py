@@ -69,8 +69,13 @@ def scale_in(facts: dict[str, Any]) -> Scale | None:
     """The scale on which a run scored audio quality; None where it did not."""
     if (found := facts.get("quality")) is None:
         return None
-    low, high = found["rms_range"]
-    return Scale(settings=from_dict(Quality, found["settings"]), rms_range=(low, high))
+    try:
+        low, high = map(float, found["rms_range"])
+        return Scale(settings=from_dict(Quality, found["settings"]), rms_range=(low, high))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise AuscultError(
+            "E_RUN", f"the weights have a scale of audio quality that cannot be: {found!r:.100}."
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import AuscultError
-from ..formats.text import bad_annotation, check_times, parse_time
+from ..formats.text import bad_annotation, check_times, content, parse_time
 from ..metrics import Task
 from .cycles import Corpus, Cycle, Problem, Published, contents, find_audio, require_folder
 
@@ -183,7 +183,7 @@ def _event(event: Any, path: Path, place: str) -> tuple[float, float, int]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_bytes().decode("utf-8-sig"))
+        data = json.loads(content(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, a number of thousands of digits, too deep
         raise bad_annotation(path, "", f"not readable as JSON ({error})", "a JSON object is needed") from error
     if not isinstance(data, dict):

@@ -20,6 +20,7 @@ from . import efficientat
 from .fbank import fbank, frame_count
 from .pad import cyclic, fade, zero
 
+MAX_LENGTH_S, MAX_MELS = 600.0, 1024  # a recipe may come from a stranger, and memory follows both
 ENDLESS = 2**62  # samples: a recording that no cycle runs past
 
 
@@ -45,8 +46,8 @@ class Clip:
             only, and a floor of 1e-5, which swallows more of a quiet recording.
 
     Raises:
-        ValueError: a rate or length that leaves no frame, a negative fade, no mel bin, buckets in another order, or a
-            rate that the filterbank does not know.
+        ValueError: a rate or length that leaves no frame, over 10 minutes or 1024 bins, a negative fade, no mel bin,
+            buckets in another order, or a rate that the filterbank does not know.
 
     >>> Clip().samples, Clip().frames
     (128000, 798)
@@ -71,6 +72,9 @@ class Clip:
             )
         if not (math.isfinite(self.length_s) and self.frames >= 1):
             raise ValueError(f"length_s={self.length_s}; a clip needs at least one frame of 0.025 s")
+        if self.length_s > MAX_LENGTH_S or self.n_mels > MAX_MELS:
+            limits = f"{MAX_LENGTH_S:g} s and {MAX_MELS} bins at most are allowed"
+            raise ValueError(f"length_s={self.length_s:g} and n_mels={self.n_mels}; {limits}")
         for name, value in (("recording_fade_s", self.recording_fade_s), ("tail_fade_s", self.tail_fade_s)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name}={value}; 0 s or more is needed")

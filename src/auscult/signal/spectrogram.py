@@ -21,6 +21,8 @@ from .specaugment import SpecAugment
 AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
 MIN_STD = 1e-3  # of natural logs; far below any sound, so only a constant clip meets it
 
+MAX_FRAMES = 100_000  # a recipe may come from a stranger, and memory follows
+
 
 @spec("input")
 class Input:
@@ -41,7 +43,7 @@ class Input:
         augment: gain and noise in training, before all else; None for none.
 
     Raises:
-        ValueError: `frames` below 1, or a `fit` that has no `frames` to reach.
+        ValueError: `frames` below 1 or over 100,000, or a `fit` that has no `frames` to reach.
     """
 
     normalise: Literal["clip", "audioset", "mel", "efficientat"] = "clip"
@@ -51,8 +53,8 @@ class Input:
     augment: GainNoise | None = field(default=None, metadata=ADDED)
 
     def __post_init__(self) -> None:
-        if self.frames is not None and self.frames < 1:
-            raise ValueError(f"frames={self.frames}; 1 or more, or none, is needed")
+        if self.frames is not None and not 1 <= self.frames <= MAX_FRAMES:
+            raise ValueError(f"frames={self.frames}; 1 to {MAX_FRAMES}, or none, is needed")
         if self.frames is None and self.fit != "stretch":
             raise ValueError(f"fit={self.fit} fills up to frames=none; set frames, 1024 for instance")
 

@@ -15,19 +15,22 @@ from jaxtyping import Float32
 
 from . import io
 
+FINEST_HZ = 48_000  # no breath sounds above 24 kHz, and a minute at 384 kHz would fill gigabytes with spectra
+
 
 class Stream:
-    """The part of a recording from `start_s` to `end_s`, at its own rate and at others.
+    """The part of a recording from `start_s` to `end_s`, at its own rate, 48 kHz at most, and at others.
 
     Args:
         path: an audio file.
-        rates: Hz, besides that of the file.
+        rates: Hz, besides `rate`.
 
     Attributes:
         start_s: beginning of what is held, seconds from the beginning of the recording.
         end_s: its end; what every rate has.
         finished: whether that is the end of the recording.
         native_rate: of the file, Hz.
+        rate: the finest that is held, Hz: `native_rate`, or 48 kHz where that is less.
         notes: see `io.Recording`; known once `finished`.
     """
 
@@ -36,7 +39,8 @@ class Stream:
         self._blocks = io.blocks(path, self._told)
         first = next(self._blocks, np.zeros(0, np.float32))
         self.native_rate = self._told.native_rate
-        self._tracks = {rate: _Track(self.native_rate, rate) for rate in {self.native_rate, *rates}}
+        self.rate = min(self.native_rate, FINEST_HZ)
+        self._tracks = {rate: _Track(self.native_rate, rate) for rate in {self.rate, *rates}}
         self.finished = False
         self._take(first)
 
@@ -50,7 +54,7 @@ class Stream:
 
     @property
     def start_s(self) -> float:
-        return self._tracks[self.native_rate].first / self.native_rate
+        return self._tracks[self.rate].first / self.rate
 
     @property
     def end_s(self) -> float:
