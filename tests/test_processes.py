@@ -136,7 +136,8 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_to_the_same_bits(
 ) -> None:
     whole, killed = Run(tmp_path / "whole"), Run(tmp_path / "killed")
     process = started(corpus, whole.folder)
-    assert process.wait() == 0, process.communicate()[1]
+    said = process.communicate()[1]  # reads to the end, and closes
+    assert process.returncode == 0, said
     process = started(corpus, killed.folder)
     after_an_epoch(killed, process)
     at_work = workers(process.pid)
@@ -151,7 +152,8 @@ def test_a_killed_process_ends_all_and_the_run_goes_on_to_the_same_bits(
     assert "exit code -9, SIGKILL" in lines[0] and "--resume goes on" in lines[0]
     assert not any(Path(f"/proc/{number}").exists() for number in at_work.values())
     again = started(corpus, killed.folder, "--resume")
-    assert again.wait() == 0, again.communicate()[1]
+    said = again.communicate()[1]  # reads to the end, and closes
+    assert again.returncode == 0, said
     for name in ("last", "validation"):
         one, other = (load_weights(run.weights(name)).state for run in (whole, killed))
         assert all(torch.equal(one[key], other[key]) for key in one)
