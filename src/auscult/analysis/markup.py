@@ -31,6 +31,7 @@ tbody th, th small { font-weight: 400; }
 .scroll tbody tr > :first-child { position: sticky; left: 0; background: #fff; }
 td.number, th.number { text-align: right; }
 td.number { white-space: nowrap; }
+td.number small { display: block; white-space: normal; min-width: 8em; }
 td.score { font-weight: 600; }
 td svg, th svg { display: block; }
 .confusion td, .confusion th { padding: .35rem .45rem; text-align: center; border: 1px solid #d0d7de;
