@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .config import from_dict
+from .config import from_dict, to_dict
 from .data.cycles import Corpus
 from .data.loader import CycleDataset, eval_loader
 from .data.material import Material, with_quality
@@ -20,7 +20,7 @@ from .metrics import Scores, confusion_matrix, scores, task_confusion
 from .models import Classifier
 from .models.weights import Weights, check_fits, load_into, load_weights
 from .progress import track
-from .recipes import RecipeSpec
+from .recipes import RECIPES, RecipeSpec
 from .runs import Run
 from .signal.quality import Quality
 
@@ -84,10 +84,21 @@ def load_trained(source: Run | Path, selection: str | None = None) -> tuple[nn.M
     file = weights_file(source, selection)
     weights = load_weights(file)
     shown = str(source.folder if isinstance(source, Run) else source)
-    check_fits(_untrained(file, weights, "meta"), weights.state, shown)  # before anything is allocated
+    if not familiar(weights.recipe):
+        check_fits(_untrained(file, weights, "meta"), weights.state, shown)  # before anything is allocated
     model = _untrained(file, weights, "cpu")
     load_into(model, weights.state, shown)
     return model.eval(), weights
+
+
+def familiar(told: dict[str, Any]) -> bool:
+    """Whether a recipe in a weights file has the network of one of this package, whose size is known.
+
+    Any other is first built without memory, which imports torch._dynamo: 140 MB.
+    """
+    parts = ("backbone", "head")
+    own = (to_dict(make()) for make in RECIPES.values())
+    return any(all(told.get(part) == recipe.get(part) for part in ("kind", *parts)) for recipe in own)
 
 
 def _untrained(file: Path, weights: Weights, device: str) -> nn.Module:

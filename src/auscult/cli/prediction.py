@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLAG = Parameter(negative="", show_default=False)
 ALL_FAILED, SOME_FAILED = 1, 3
 SHOWN = 20
+SHOWN_BREATHS = 60  # an hour has a thousand
 TABLES = ("csv", "json", "jsonl")
 STDOUT = Path("-")
 How = Literal["auto", "segment", "windows", "whole"]
@@ -296,7 +297,11 @@ def show(job: Job, count: Count, out: Path) -> None:
 
     console = Console()
     if count.predictions == 1:
-        tables.show(console, count.first[0].recording, tables.cycle_table(count.first[0]))
+        made = count.first[0]
+        first = replace(made, cycles=made.cycles[:SHOWN_BREATHS])
+        tables.show(console, made.recording, tables.cycle_table(first))
+        if len(made.cycles) > SHOWN_BREATHS:
+            console.print(f"the first {SHOWN_BREATHS} of {len(made.cycles)} breaths", highlight=False)
         for line in tables.spoken(count.first[0]):
             console.print(line, highlight=False, markup=False)
     elif count.predictions:
