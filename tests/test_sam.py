@@ -338,6 +338,8 @@ def rank(number: int, meeting: Path, results: "multiprocessing.Queue[list[np.nda
     try:
         module = DistributedDataParallel(step_module())
         found = after_a_step(module, slice(4 * number, 4 * number + 4))
+        del module  # before its group goes: its end waited for ever for a process that had gone
+        torch.distributed.barrier()
     finally:
         torch.distributed.destroy_process_group()
     if results is not None:
