@@ -2,8 +2,12 @@
 
 from pathlib import Path
 
-from auscult.config import override
+import torch
+
+from auscult.config import override, to_dict
+from auscult.data import icbhi
 from auscult.data.synthetic import Synthetic, make
+from auscult.models.weights import Weights, save_weights
 from auscult.recipes import Recipe, recipe
 
 SETTINGS = (
@@ -24,3 +28,13 @@ def small_corpus(folder: Path) -> Path:
 def small_recipe(*settings: str) -> Recipe:
     """`dass_nano` on clips of 0.6 s for three epochs."""
     return override(recipe("dass_nano"), [*SETTINGS, *settings])
+
+
+def small_weights(file: Path, *settings: str) -> Path:
+    """An untrained `dass_nano` of four classes with these settings, as a weights file."""
+    torch.manual_seed(0)
+    made = override(recipe("dass_nano"), list(settings))
+    facts = {"dataset": "icbhi", "seed": 0}
+    state = made.build_model(4).state_dict()
+    save_weights(file, Weights(state=state, recipe=to_dict(made), classes=icbhi.CLASSES, facts=facts))
+    return file

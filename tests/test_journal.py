@@ -12,30 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 from auscult.cli import journal as module
 from auscult.cli.app import run
 from auscult.cli.inputs import mirrored
 from auscult.cli.journal import Journal, content_hash
-from auscult.config import override, to_dict
-from auscult.data import icbhi
 from auscult.errors import AuscultError
 from auscult.formats import read
-from auscult.models.weights import Weights, save_weights
-from auscult.recipes import recipe
+
+from .small import small_weights
 
 ASKED = {"model": "m"}
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    tiny = override(recipe("dass_nano"), ["clip.length_s=0.7", "clip.n_mels=32"])
-    file = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    state = tiny.build_model(4).state_dict()
-    save_weights(file, Weights(state=state, recipe=to_dict(tiny), classes=icbhi.CLASSES, facts={}))
-    return file
+    return small_weights(tmp_path_factory.mktemp("model") / "tiny.safetensors", "clip.length_s=0.7", "clip.n_mels=32")
 
 
 @pytest.fixture
@@ -96,6 +88,22 @@ def test_a_full_disk_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest
     again = Journal(tmp_path, ASKED, resume=True)
     assert again.done(Path("a"), "1") and not again.done(Path("b"), "1")
     again.close()
+
+
+def test_another_annotation_is_another_recording(
+    weights: Path, sounds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its breaths are others: what was made of the old ones is not kept."""
+    (sounds / "0.txt").write_text("0.1\t0.9\t0\t0\n")
+    call = ["predict", "--model", str(weights), str(sounds / "0.wav"), "--out", str(tmp_path / "r")]
+    assert run(call) == 0
+    assert [r["end_s"] for r in rows(tmp_path / "r" / "predictions.csv")] == ["0.9"]
+    (sounds / "0.txt").write_text("0.1\t1.2\t0\t0\n")
+    assert run([*call, "--resume"]) == 0
+    assert [r["end_s"] for r in rows(tmp_path / "r" / "predictions.csv")] == ["1.2"]
+    capsys.readouterr()
+    assert run([*call, "--resume"]) == 0
+    assert "1 of 1 recordings were done before" in capsys.readouterr().err
 
 
 def test_what_is_no_file_is_never_done(tmp_path: Path) -> None:

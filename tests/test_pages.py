@@ -1,6 +1,5 @@
 """The pages in a browser: nothing comes from outside, nothing runs, axe-core finds nothing, no screen is too narrow."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +12,12 @@ from auscult.analysis.report import embedding_section
 from auscult.analysis.results import write
 from auscult.data.cycles import Cycle
 
+from .browsers import chromium
 from .reported import make_results
 from .scored_runs import make_study
 
 pytestmark = pytest.mark.browser
 WIDTHS = (1280, 400)
-ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 def toy_embedding() -> Any:
@@ -46,15 +45,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("neither chromium nor google-chrome is installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -6,31 +6,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
 import auscult
 from auscult import predict as module
-from auscult.config import override, to_dict
-from auscult.data import icbhi
 from auscult.errors import AuscultError
-from auscult.models.weights import Weights, save_weights
 from auscult.predict import Model, combine
-from auscult.recipes import recipe
 from auscult.signal import io
 from auscult.signal.stream import Stream
 from auscult.signal.verdict import Verdict
+
+from .small import small_weights
 
 SECONDS = 75.3
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    torch.manual_seed(0)
-    tiny = override(recipe("dass_nano"), ["clip.length_s=0.7", "clip.n_mels=32"])
     file = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    state = tiny.build_model(4).state_dict()
-    save_weights(file, Weights(state=state, recipe=to_dict(tiny), classes=icbhi.CLASSES, facts={}))
-    return auscult.load(file, device="cpu")
+    return auscult.load(small_weights(file, "clip.length_s=0.7", "clip.n_mels=32"), device="cpu")
 
 
 @pytest.fixture(scope="module", params=[8000, 11025])

@@ -2,7 +2,6 @@
 
 import io
 import re
-import shutil
 import threading
 from collections.abc import Iterator
 from itertools import count
@@ -17,29 +16,20 @@ import auscult
 from auscult.predict import Model
 from auscult.web.app import STATIC
 
+from .browsers import chromium
 from .web_browser import Visit, served
 from .web_parts import breath, tiny_weights
 
 pytestmark = pytest.mark.browser
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio",
-    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
-]  # fmt: skip
+FAKES = ("--mute-audio", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 SEEDS = count()
 HOSTILE = "<img src=x onerror=alert(1)>.wav"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("neither chromium nor google-chrome is installed")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=program, args=ARGUMENTS)
+    with chromium(*FAKES) as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ import uvicorn
 
 from auscult.cli.serve import listening
 from auscult.predict import Model
+from auscult.runs import file_sha256
 from auscult.signal.verdict import Verdict
-from auscult.web.analysis import as_json, content_hash
+from auscult.web.analysis import as_json
 from auscult.web.app import create_app
 from auscult.web.listening import make
 
@@ -48,7 +49,7 @@ class Told(Inline):
         if list(answer["verdict"]["reasons"]) != ["silent"]:
             accepted = Verdict(kind="accept", reasons=(), measures={})
             answer |= {"verdict": vars(accepted), "said": "abnormal", "doubt": round(1 / duration_s, 3)}
-        return {"sha256": content_hash(path), **answer}
+        return {"sha256": file_sha256(path), **answer}
 
 
 @dataclass

@@ -9,17 +9,14 @@ from typing import Any
 
 import numpy as np
 import soundfile
-import torch
 from fastapi.testclient import TestClient
 
-from auscult.config import override, to_dict
-from auscult.data import icbhi
-from auscult.models.weights import Weights, save_weights
 from auscult.predict import Model
-from auscult.recipes import recipe
 from auscult.web.analysis import analyse
 from auscult.web.app import create_app
 from auscult.web.worker import Gone, Request
+
+from .small import small_weights
 
 RATE = 4000
 SMALL = ("clip.length_s=1.0", "clip.sample_rate=4000", "clip.n_mels=32")
@@ -29,12 +26,7 @@ RAW = {"content-type": "application/octet-stream"}
 
 def tiny_weights(file: Path) -> Path:
     """An untrained model of 1 s clips at 4 kHz."""
-    torch.manual_seed(0)
-    small = override(recipe("dass_nano"), list(SMALL))
-    state = small.build_model(4).state_dict()
-    facts = {"dataset": "icbhi", "seed": 0}
-    save_weights(file, Weights(state=state, recipe=to_dict(small), classes=icbhi.CLASSES, facts=facts))
-    return file
+    return small_weights(file, *SMALL)
 
 
 def breath(file: Path, seconds: float = 3.5, rate: int = 8000, seed: int = 0) -> Path:

@@ -36,12 +36,15 @@ def known(path: Path, given: Sequence[Interval] | None, how: How, annotations: P
     """
     if given is not None:
         return Found(cycles=sorted((float(start), float(end)) for start, end in given), source="given")
-    if how == "auto":
-        for suffix in BESIDE:
-            file = (annotations or path.parent) / f"{path.stem}{suffix}"
-            if file.is_file() and file != path:
-                return Found(cycles=read(file), source="annotation")
+    if how == "auto" and (file := annotation_of(path, annotations)) is not None:
+        return Found(cycles=read(file), source="annotation")
     return Found(cycles=None, source="windows" if how == "windows" else "segmented")
+
+
+def annotation_of(path: Path, annotations: Path | None = None) -> Path | None:
+    """The annotation file of a recording: beside it, or in the folder `annotations`; None where there is none."""
+    places = ((annotations or path.parent) / f"{path.stem}{suffix}" for suffix in BESIDE)
+    return next((file for file in places if file.is_file() and file != path), None)
 
 
 def read(file: Path) -> list[Interval]:

@@ -9,6 +9,7 @@ file. Tensors are safetensors, everything else is JSON: nothing here can run cod
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -48,6 +49,12 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(NotADirectoryError):  # a parent is a file: there is nothing to remove
             temporary.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """sha256 of a file's content, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,7 +5,6 @@ its prediction, or its error. A line that a kill cut short, or that is none of o
 and those recordings are done again.
 """
 
-import hashlib
 import json
 import os
 import stat
@@ -137,12 +136,19 @@ def _is_result(line: Line) -> bool:
         return False
 
 
-def content_hash(path: Path) -> str:
-    """sha256 of a file; empty for what is no readable file, which is then never taken as done."""
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would block
+def content_hash(path: Path, annotation: Path | None = None) -> str:
+    """sha256 of a recording, followed by that of its annotation where it has one.
+
+    Empty where one of them is no readable file; such a recording is never taken as done.
+    """
+    from ..runs import file_sha256
+
+    found = []
+    for part in (path, annotation) if annotation else (path,):
+        try:
+            if not stat.S_ISREG(part.stat().st_mode):  # a pipe would block
+                return ""
+            found.append(file_sha256(part))
+        except (OSError, ValueError):
             return ""
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
-        return ""
+    return " ".join(found)

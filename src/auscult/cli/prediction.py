@@ -186,6 +186,8 @@ def to_stdout(job: Job, files: list[Path], missing: list[tuple[str, str, str]]) 
 
 def to_folder(job: Job, files: list[Path], missing: list[tuple[str, str, str]], out: Path, resume: bool) -> int:
     """Results in a folder; what is done is not lost when a long job is stopped."""
+    from ..breaths import annotation_of
+    from ..config import fingerprint
     from ..progress import say, track
 
     asked: Line = {
@@ -193,6 +195,7 @@ def to_folder(job: Job, files: list[Path], missing: list[tuple[str, str, str]], 
         "model_sha256": job.model.sha256,
         "precision": job.model.precision,
         "calibrated": job.model.calibrated,
+        "choice": fingerprint(job.model.choice.to_dict()),
         "cycles": job.how,
         "annotations": str(job.annotations) if job.annotations else None,
     }
@@ -201,7 +204,7 @@ def to_folder(job: Job, files: list[Path], missing: list[tuple[str, str, str]], 
     started, state, kept = time.perf_counter(), "stopped", 0
     try:
         for file in track(files, "recordings"):
-            sha256 = content_hash(file)
+            sha256 = content_hash(file, annotation_of(file, job.annotations) if job.how == "auto" else None)
             if sha256 and journal.done(file, sha256):
                 kept += 1
             else:

@@ -39,11 +39,11 @@ def fetch(name: str, /) -> int:
     Args:
         name: of the weights; `auscult weights list` shows them.
     """
-    from ..models.convert import sha256
     from ..models.pretrained import fetch_pretrained
+    from ..runs import file_sha256
 
     file = fetch_pretrained(name)
-    print(f"{file}  sha256 {sha256(file)}")
+    print(f"{file}  sha256 {file_sha256(file)}")
     return 0
 
 

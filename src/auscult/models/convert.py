@@ -4,7 +4,6 @@ A .pth file is a pickle, a program in disguise: `unpickle` reads it, in a proces
 and time.
 """
 
-import hashlib
 import json
 import os
 import subprocess
@@ -17,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import AuscultError
-from ..runs import replacing
+from ..runs import file_sha256, replacing
 from ..tensorfile import read_header
 from .weights import FORMAT, load_weights, read_tensors
 
@@ -63,12 +62,6 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     return read_tensors(path)
 
 
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
 def convert(path: Path, out: Path) -> Converted:
     """Rewrites a checkpoint as safetensors, names and types unchanged.
 
@@ -86,15 +79,15 @@ def convert(path: Path, out: Path) -> Converted:
         return _copied(path, out)
     answer = _in_a_process(path, out)
     rows = tuple((name, kind, tuple(shape)) for name, kind, shape in answer["rows"])
-    return Converted(rows=rows, source_sha256=answer["source_sha256"], sha256=sha256(out))
+    return Converted(rows=rows, source_sha256=answer["source_sha256"], sha256=file_sha256(out))
 
 
 def _copied(path: Path, out: Path) -> Converted:
-    state, digest = _safetensors(path), sha256(path)
+    state, digest = _safetensors(path), file_sha256(path)
     with replacing(out) as temporary:
         save_file(state, temporary, metadata={"converted_from": path.name, "source_sha256": digest})
     rows = tuple((name, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in state.items())
-    return Converted(rows=rows, source_sha256=digest, sha256=sha256(out))
+    return Converted(rows=rows, source_sha256=digest, sha256=file_sha256(out))
 
 
 def _in_a_process(path: Path, out: Path) -> dict:

@@ -15,8 +15,7 @@ from torch import nn
 from ..errors import AuscultError, unknown
 from ..fetch import fetch
 from ..progress import say
-from ..runs import write_text
-from .convert import sha256
+from ..runs import file_sha256, write_text
 from .transfer import Report, load_backbone
 
 DASS_RELEASES = "https://github.com/Saurabhbhati/DASS/releases"
@@ -185,7 +184,7 @@ def fetch_pretrained(name: str) -> Path:
         elif known is not None or not file.exists():
             fetch(entry.url, file, known and f"sha256:{known}", _elsewhere(entry, file, record, known), code="E_RUN")
         if known is None:
-            known = sha256(file)
+            known = file_sha256(file)
             write_text(record, f"{known}  {file.name}\n")
             say(f"{file}: no sha256 is published; {known} is trusted from now on ({record.name})")
     except OSError as error:
@@ -218,5 +217,5 @@ def _by_hand(name: str, file: Path, known: str | None) -> None:
         raise AuscultError(
             "E_RUN", f"{name} has no direct address; get it from {page} and put it at {file}, or name its path instead."
         )
-    if known is not None and sha256(file) != known:
+    if known is not None and file_sha256(file) != known:
         raise AuscultError("E_RUN", f"{file} has another sha256 than at first ({known}); get it again from {page}.")

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from ..errors import AuscultError
 from ..progress import say
+from ..runs import file_sha256
 from . import ast_layouts, dass_layouts, mobilenet_layouts
 from .ast import AST
-from .convert import read_checkpoint, sha256
+from .convert import read_checkpoint
 from .dass import DASS
 from .layouts import Translation, by_name
 from .mobilenet import MobileNetV3
@@ -124,7 +125,7 @@ def load_backbone(model: nn.Module, source: Path, *, allow_partial: bool = False
     report, state = compare(model, read_checkpoint(source), str(source))
     say(report.text())
     report.require(allow_partial)
-    report = replace(report, sha256=sha256(source))
+    report = replace(report, sha256=file_sha256(source))
     for name in report.matched:
         if not torch.isfinite(state[name]).all():
             raise AuscultError("E_RUN", f"{source} is damaged: {name} holds NaN or infinity.")

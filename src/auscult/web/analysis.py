@@ -1,6 +1,5 @@
 """One recording through decoder and model, and the result as JSON: what the worker process does."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,10 @@ import numpy as np
 from ..analysis.results import without_nan
 from ..predict import Model
 from ..prediction import Prediction
+from ..runs import file_sha256
 from . import listening
 
 DECODED = 0.1  # share of the work that is done when the recording is decoded
-BLOCK = 2**20
 
 
 def analyse(model: Model, path: Path, folder: Path, told: Callable[[float], None]) -> dict[str, Any]:
@@ -32,16 +31,7 @@ def analyse(model: Model, path: Path, folder: Path, told: Callable[[float], None
     duration_s = listening.make(path, folder, model.clip.sample_rate)
     told(DECODED)
     prediction = model.predict(path, progress=lambda s: told(min(1.0, DECODED + (1 - DECODED) * s / duration_s)))
-    return {"sha256": content_hash(path), **as_json(prediction)}
-
-
-def content_hash(path: Path) -> str:
-    """sha256 of a file, read in blocks."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            total.update(block)
-    return total.hexdigest()
+    return {"sha256": file_sha256(path), **as_json(prediction)}
 
 
 def as_json(found: Prediction) -> dict[str, Any]:
