@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from scipy.ndimage import median_filter
 
 from auscult.data import bandwidth_store
 from auscult.data.bandwidth_store import bandwidths
 from auscult.data.material import read
 from auscult.signal import io
-from auscult.signal.bandwidth import bandwidth, power_density
+from auscult.signal.bandwidth import bandwidth, power_density, running_median
 
 from .small import small_corpus
 
@@ -30,6 +31,13 @@ def noise(rate: int, cut_hz: float, level: float = 0.1, seconds: float = 4.0, se
 @pytest.mark.parametrize("level", [0.1, 0.003])
 def test_noise_that_is_cut_is_found_within_5_percent(rate: int, cut_hz: float, level: float) -> None:
     assert bandwidth(noise(rate, cut_hz, level), rate) == pytest.approx(cut_hz, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 3, 9, 41])
+def test_the_running_median_is_that_of_scipy(size: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(70, 23))  # more rows than a block
+    expected = median_filter(rows, size=(1, size), mode="nearest")
+    assert (running_median(rows, size) == expected).all()
 
 
 def test_noise_to_the_end_has_half_the_rate_and_silence_none() -> None:

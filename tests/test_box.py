@@ -1,6 +1,9 @@
 """The model in the package, and what `export` puts beside the weights of a run."""
 
 import json
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from auscult.box import DEFAULT, KEY, MODELS, Choice, OperatingPoint, choice_in,
 from auscult.cli.app import run as command
 from auscult.errors import AuscultError
 from auscult.export import LEAST_SAID, RISK, band, best, export
+from auscult.models import scan
 from auscult.models.weights import load_weights
 from auscult.runs import Run
 from auscult.train import train
@@ -56,6 +60,31 @@ def test_predict_needs_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "recording quality" in out and "Research use only" in err
     told = json.loads((tmp_path / "results" / "run.json").read_text())
     assert told["calibrated"] is True and told["weights"]["file"] == MODELS[DEFAULT]
+
+
+def test_a_prediction_imports_nothing_that_it_could_do_without(tmp_path: Path) -> None:
+    """scipy and the compiler are 110 MB, torch._dynamo is 140: a long recording shall fit a small machine."""
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).normal(0, 0.05, 32000), 8000)
+    heavy = ("scipy", "numba", "torch._dynamo", "matplotlib", "pandas")
+    program = (
+        "import sys, auscult; made = auscult.load(device='cpu').predict(sys.argv[1]); "
+        f"print(len(made.cycles), [m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.check_output([sys.executable, "-c", program, str(tmp_path / "x.wav")], text=True)
+    count, imported = done.strip().split(maxsplit=1)
+    assert int(count) > 0 and imported == "[]"
+
+
+@pytest.mark.parametrize(("asked", "form"), [(None, "chunked"), ("reference", "reference")])
+def test_a_light_network_takes_the_scan_in_plain_torch(
+    asked: str | None, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, seen = auscult.load(device="cpu"), set[str]()
+    choose = scan.choose
+    monkeypatch.setattr(scan, "choose", lambda u: seen.add(choose(u)) or choose(u))
+    with scan.force(asked) if asked else nullcontext():
+        model.classify(np.zeros((1, 32, 64), np.float16))
+    assert seen == {form}
 
 
 def test_export_keeps_the_weights_and_says_how_to_decide(made: Run, tmp_path: Path) -> None:

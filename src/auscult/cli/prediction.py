@@ -112,7 +112,7 @@ def predict(
     files, missing = expand(paths)
     if out != STDOUT:
         check_out(out, files, overwrite or resume)
-    prepare_process()
+    prepare_process(lean=model is None)
     loaded = load(model, selection=selection, precision=precision, calibrated=calibrated)
     if cycles == "whole":
         loaded.check_any_length()

@@ -6,13 +6,20 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEEP_BELOW = 2**30
+KEEP_BELOW, RETURN_FROM = 2**30, 2**18
 
 
-def prepare_process() -> None:
-    """Makes this process quick at arithmetic on the processor: memory first, then the route of matrix products."""
-    keep_freed_memory()
-    use_large_pages()
+def prepare_process(lean: bool = False) -> None:
+    """Makes this process quick at arithmetic on the processor: memory first, then the route of matrix products.
+
+    Args:
+        lean: keep memory small instead: for a small network, whose activations are.
+    """
+    if lean:
+        set_malloc(M_MMAP_THRESHOLD, RETURN_FROM)  # a fixed one; glibc's own grows, and then holes are kept
+    else:
+        keep_freed_memory()
+        use_large_pages()
     from ..compute import tune  # not at the top: torch reads the setting of large pages when it first allocates
 
     tune()
@@ -22,14 +29,19 @@ def keep_freed_memory() -> None:
     """Lets glibc keep freed blocks up to 1 GiB instead of returning them to the system after every layer.
 
     Activations of tens of megabytes are allocated and freed in every step; each fresh page costs a page fault, which in
-    a virtual machine is slower than the arithmetic on it. Other C libraries are left alone.
+    a virtual machine is slower than the arithmetic on it.
     """
+    set_malloc(M_MMAP_THRESHOLD, KEEP_BELOW)
+    set_malloc(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def set_malloc(parameter: int, value: int) -> None:
+    """A parameter of glibc's allocator; other C libraries are left alone."""
     if not sys.platform.startswith("linux") or not ctypes.util.find_library("c"):
         return
     libc = ctypes.CDLL(None)
     if hasattr(libc, "gnu_get_libc_version"):
-        libc.mallopt(M_MMAP_THRESHOLD, KEEP_BELOW)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(parameter, value)
 
 
 def use_large_pages() -> None:

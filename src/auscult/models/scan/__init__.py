@@ -9,7 +9,7 @@ import logging
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
 from subprocess import SubprocessError
@@ -96,6 +96,11 @@ def choose(u: Tensor) -> str:
         return "chunked"
     best = "cpu" if kind == "cpu" else "gpu"
     return best if _works(best, str(u.device), torch.is_grad_enabled()) else "chunked"
+
+
+def prefer(name: str) -> AbstractContextManager[None]:
+    """`force`, unless another form is asked for by `force` or AUSCULT_SCAN."""
+    return force(name) if _asked() == "auto" else nullcontext()
 
 
 @contextmanager
