@@ -8,6 +8,7 @@ from auscult.errors import AuscultError
 from auscult.models import Backbone, Dass
 from auscult.objectives import CrossEntropy
 from auscult.recipes import RECIPES, Recipe, RecipeSpec, recipe
+from auscult.signal.augment import GainNoise
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -63,6 +64,11 @@ def test_buckets_need_a_backbone_of_any_length(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Backbone, "any_length", False)
     with pytest.raises(AuscultError, match=r"DASS takes clips of one length only; leave out clip\.buckets_s"):
         changed.build_model(4)
+
+
+def test_override_reaches_a_part_of_what_was_none() -> None:
+    made = override(recipe("dass_nano"), ["input.augment=gain_noise", "input.augment.gain=0.6"])
+    assert made.input.augment == GainNoise(gain=0.6)
 
 
 def test_override_puts_another_kind_with_its_defaults() -> None:

@@ -196,6 +196,8 @@ def _keys(node: dict[str, Any]) -> list[str]:
 def _step(node: dict[str, Any], part: str, where: str) -> dict[str, Any]:
     if part not in node:
         raise unknown(f"setting in {where or 'the recipe'}", part, _keys(node))
+    if isinstance(node[part], str) and node[part] in SPECS:  # the setting before put it where there was none
+        node[part] = _with_defaults(node[part])
     if not isinstance(node[part], dict):
         raise AuscultError(
             "E_SETTING", f"{where}.{part} is a single value ({node[part]!r}); it has no parts.".lstrip(".")
