@@ -10,6 +10,7 @@ PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
     {
         "version",
+        "cluster",
         "errors",
         "batch",
         "config",
