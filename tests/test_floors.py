@@ -32,6 +32,8 @@ FLOORS = [
         "cli",
         "predict",
         "prediction",
+        "scoring",
+        "workers",
         "breaths",
         "box",
         "export",
