@@ -1,5 +1,6 @@
 """Worker processes: the same lines in whatever number, a death costs one recording, none outlives its parent."""
 
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,9 @@ from auscult.cli.journal import Journal
 from auscult.errors import AuscultError
 from auscult.scoring import Line, Scoring, Task
 from auscult.workers import AHEAD, HELD, Workers
+
+from . import folder
+from .small import small_weights
 
 CHILD = """
 import json, os, sys, time
@@ -158,3 +162,38 @@ def test_the_real_worker_ends_with_its_parent_amid_a_recording(tmp_path: Path) -
         assert child.wait(10) == 1
     os.close(reading)
     os.close(writing)
+
+
+FORMATS = "csv,json,jsonl,icbhi,audacity,raven,textgrid"
+
+
+def test_a_small_folder_comes_out_the_same_in_this_process_and_two(tmp_path: Path) -> None:
+    """`python -m tests.folder` with few recordings."""
+    weights = small_weights(tmp_path / "tiny.safetensors", "clip.length_s=0.7", "clip.n_mels=32")
+    made = folder.make(tmp_path / "sounds", 60, 0.2)
+    call = ["predict", str(made.path), "--model", str(weights), "--format", FORMATS]
+    found = []
+    for words in ([], ["--workers", "2"]):
+        out = tmp_path / "-".join(["out", *words])
+        folder.check(made, out, run([*call, *words, "--out", str(out)]))
+        found.append(folder.outputs(out))
+    folder.same(*found)
+    assert len(found[0]) == 5 + 4 * 48
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_commands_with_one_worker_and_two_print_and_write_the_same(tmp_path: Path) -> None:
+    weights = small_weights(tmp_path / "tiny.safetensors", "clip.length_s=0.7", "clip.n_mels=32")
+    made = folder.make(tmp_path / "sounds", 60, 0.2)
+    call: list[str | Path] = [made.path, "--model", weights, "--format"]
+    found = []
+    for count in "12":
+        out, printed = tmp_path / f"out {count}", tmp_path / f"printed {count}"
+        folder.check(made, out, folder.predict([*call, FORMATS, "--workers", count, "--out", out]).code)
+        assert folder.predict([*call, "jsonl", "--workers", count, "--out", "-"], printed).code == 3
+        found.append(folder.outputs(out) | {"printed": printed.read_bytes()})
+    folder.same(*found)
+    printed_lines = [json.loads(line) for line in found[0]["printed"].splitlines()]
+    kept = [json.loads(line) for line in found[0]["predictions.jsonl"].splitlines()]
+    assert [line["prediction"] for line in printed_lines if "prediction" in line] == kept and len(printed_lines) == 60

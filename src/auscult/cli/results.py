@@ -61,13 +61,10 @@ def write(
     about: Line,
 ) -> Count:
     """The files of a results folder, from the journal, in the order of the recordings; each appears whole."""
-    from ..formats import ENDINGS
     from ..prediction import Prediction, header, summary_header, summary_row
-    from ..runs import environment, write_json, write_text
+    from ..runs import environment, write_json
 
     count = Count(errors=list(missing))
-    stems = dict(zip((key[0] for key in keys), mirrored(files), strict=False))
-    own = [kind for kind in formats if kind not in TABLES]
     everything: list[Line] = []
     with ExitStack() as stack:
         recordings = opened(stack, out / "recordings.csv", summary_header(model.classes))
@@ -86,16 +83,30 @@ def write(
                 jsonl.write(json.dumps(made.to_dict()) + "\n")
             if "json" in formats:
                 everything.append(made.to_dict())
-            for kind in own if made.cycles else ():
-                write_text(out / "annotations" / f"{stems[made.recording]}{ENDINGS[kind]}", made.as_text(kind))
         errors.writelines(csv_lines(count.errors))
     if "json" in formats:
         write_json(out / "predictions.json", {"note": RESEARCH_ONLY, "predictions": everything})
+    write_annotations([kind for kind in formats if kind not in TABLES], journal, keys, files, out / "annotations")
     counts = {"recordings": count.predictions, "breaths": count.breaths, "errors": len(count.errors)}
     facts = {"file": model.file.name, "sha256": model.sha256, "classes": model.classes, **model.facts}
     record = about | counts | {"weights": facts, "clip_s": model.clip.length_s}
     write_json(out / "run.json", record | {"environment": environment()})
     return count
+
+
+def write_annotations(
+    kinds: Sequence[str], journal: Journal, keys: list[tuple[str, str]], files: list[Path], folder: Path
+) -> None:
+    """A file a recording and kind, where there are breaths."""
+    from ..formats import ENDINGS
+    from ..prediction import Prediction
+    from ..runs import write_text
+
+    stems = dict(zip((key[0] for key in keys), mirrored(files), strict=False))
+    for line in journal.lines(keys) if kinds else ():
+        if "prediction" in line and (made := Prediction.from_dict(line["prediction"])).cycles:
+            for kind in kinds:
+                write_text(folder / f"{stems[made.recording]}{ENDINGS[kind]}", made.as_text(kind))
 
 
 def opened(stack: ExitStack, path: Path, columns: Sequence[str] = ()) -> TextIO:
