@@ -34,6 +34,7 @@ FLOORS = [
         "prediction",
         "scoring",
         "workers",
+        "ray_workers",
         "breaths",
         "box",
         "export",

@@ -10,21 +10,71 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Protocol
 
 from .analysis.spreadsheet import printable
 from .errors import AuscultError
 from .scoring import Line, Scoring, Task, failed
-from .web.worker import Gone, ProcessWorker
+from .web.worker import Gone, ProcessWorker, Request
 
 COMMAND = [sys.executable, "-P", "-m", "auscult.cli.worker"]  # -P: a file in the working folder is no module
 AHEAD = 2  # recordings a worker that are asked for and not answered
 HELD = 64  # the same where answers are wanted in order, and a long recording holds back those behind it
-STARTS = 3  # a worker that ends so often before it is ready will never be
+TRIES = 3  # a worker that ends so often before it is ready will never be
+
+
+class Place(Protocol):
+    """Where a worker process is: on this machine, or on one of a cluster."""
+
+    def ask(self, request: Request) -> dict[str, Any]:
+        """The answer. Raises AuscultError, `Gone` when the process has ended, `Lost` when the place has."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked, as far as that is known without asking."""
+
+    def kill(self) -> None:
+        """Ends it at once; from any thread."""
+
+    def end(self) -> str:
+        """Ends it and gives back what it held; in words how the process ended, where it had."""
+
+
+class Lost(Exception):
+    """A place that went away, a whole machine for instance: nothing to do with what it was asked."""
+
+
+class Here:
+    """A place on this machine.
+
+    Args:
+        settings: added to the environment of the process.
+    """
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.worker = ProcessWorker(COMMAND, dict(os.environ) | settings)
+        self.kill = self.worker.kill
+
+    def ask(self, request: Request) -> dict[str, Any]:
+        """See `Place`."""
+        return self.worker.ask(request, lambda share: None)
+
+    @property
+    def alive(self) -> bool:
+        """See `Place`."""
+        return self.worker.process.poll() is None
+
+    def end(self) -> str:
+        """See `Place`."""
+        self.worker.close()
+        code = self.worker.process.returncode
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 class Workers:
@@ -34,13 +84,14 @@ class Workers:
         scoring: what each builds once.
         count: of processes.
         sha256: of the model's weights: a worker that loads others is refused.
+        start: gives a new place.
     """
 
-    def __init__(self, scoring: Scoring, count: int, sha256: str) -> None:
+    def __init__(self, scoring: Scoring, count: int, sha256: str, start: Callable[[], Place] | None = None) -> None:
         self.scoring, self.count, self.sha256 = scoring, count, sha256
-        self._environment = environment()
-        self._idle: queue.SimpleQueue[ProcessWorker] = queue.SimpleQueue()
-        self._running: set[ProcessWorker] = set()
+        self._start = start or partial(Here, settings())
+        self._idle: queue.SimpleQueue[Place] = queue.SimpleQueue()
+        self._running: set[Place] = set()
         self._closed = False
         self._lock = threading.Lock()
         self._threads = ThreadPoolExecutor(count)
@@ -51,11 +102,11 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._lock:
             self._closed = True
-            for worker in self._running:
-                worker.kill()
+            for place in self._running:
+                place.kill()
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._running:
-            worker.close()
+        for place in self._running:
+            place.end()
 
     def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Iterator[Line]:
         """A line for each recording, as they come, or in the order of the recordings.
@@ -73,58 +124,62 @@ class Workers:
             yield from answered(asked, in_order)
 
     def _line(self, file: Path, sha256: str) -> Line:
-        worker = self._free()
-        try:
-            line = worker.ask({"file": str(file), "sha256": sha256}, _unheard)
-        except Gone:
-            shown = printable(str(file))
-            words = f"the process that worked on {shown!r} ended with {self._end(worker)}; --resume tries it again."
-            return {"recording": shown, "sha256": sha256} | failed(AuscultError("E_RUN", words))
-        self._idle.put(worker)
-        return line
+        for _ in range(TRIES):
+            place = self._free()
+            try:
+                line = place.ask({"file": str(file), "sha256": sha256})
+            except Lost:
+                how = self._end(place)
+                continue
+            except Gone:
+                how = self._end(place)
+                break
+            self._idle.put(place)
+            return line
+        shown = printable(str(file))
+        words = f"the process that worked on {shown!r} ended with {how}; --resume tries it again."
+        return {"recording": shown, "sha256": sha256} | failed(AuscultError("E_RUN", words))
 
-    def _free(self) -> ProcessWorker:
+    def _free(self) -> Place:
         """A worker that waits for a recording; each thread has one at most, so there are never more than `count`."""
         with contextlib.suppress(queue.Empty):
             while True:
-                worker = self._idle.get_nowait()
-                if worker.process.poll() is None:
-                    return worker
-                self._end(worker)  # killed while it waited: no recording is to blame
-        how = ""
-        for _ in range(STARTS):
-            worker = self._started()
+                place = self._idle.get_nowait()
+                if place.alive:
+                    return place
+                self._end(place)  # killed while it waited: no recording is to blame
+        for _ in range(TRIES):
+            place = self._started()
             try:
-                loaded = worker.ask(asdict(self.scoring), _unheard)["sha256"]
-            except Gone:
-                how = self._end(worker)
+                loaded = place.ask(asdict(self.scoring))["sha256"]
+            except (Gone, Lost):
+                how = self._end(place)
                 continue
             if loaded != self.sha256:
                 raise AuscultError(
                     "E_RUN", "the model was replaced while it was used. Start again, with another --out."
                 )
-            return worker
+            return place
         raise AuscultError(
             "E_RUN",
-            f"a worker process ended with {how} before its first recording, {STARTS} times in a row. What is done is "
+            f"a worker process ended with {how} before its first recording, {TRIES} times in a row. What is done is "
             "kept: --resume goes on; with fewer --workers less memory is needed.",
         )
 
-    def _started(self) -> ProcessWorker:
+    def _started(self) -> Place:
         with self._lock:
             if self._closed:
-                raise Gone
-            worker = ProcessWorker(COMMAND, self._environment)
-            self._running.add(worker)
-        return worker
+                raise CancelledError
+            place = self._start()
+            self._running.add(place)
+        return place
 
-    def _end(self, worker: ProcessWorker) -> str:
+    def _end(self, place: Place) -> str:
         """Ends a worker that is gone, or does not keep to the language; how it ended, in words."""
-        worker.close()
+        how = place.end()
         with self._lock:
-            self._running.discard(worker)
-        code = worker.process.returncode
-        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            self._running.discard(place)
+        return how
 
 
 def answered(asked: list[Future[Line]], in_order: bool) -> Iterator[Line]:
@@ -137,13 +192,9 @@ def answered(asked: list[Future[Line]], in_order: bool) -> Iterator[Line]:
         yield future.result()
 
 
-def environment() -> dict[str, str]:
-    """The environment of a worker: one thread, and this process's route of matrix products."""
+def settings() -> dict[str, str]:
+    """What the environment of a worker has more: one thread, and this process's route of matrix products."""
     import torch
 
     route = "onednn" if torch.get_float32_matmul_precision() == "medium" else "default"
-    return dict(os.environ) | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUSCULT_MATMUL": route}
-
-
-def _unheard(share: float) -> None:
-    """Progress within a recording, which nobody shows here."""
+    return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUSCULT_MATMUL": route}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FLAG = Parameter(negative="", show_default=False)
 STDOUT = Path("-")
+Engine = Literal["local", "ray"]
 
 
 @dataclass(kw_only=True)
@@ -33,12 +34,14 @@ class Job:
 
     Args:
         scorer: makes a line of each.
-        workers: processes that do it; None for this one.
+        workers: processes that do it; None for this one, or for all cores of a cluster.
+        engine: where they are.
         formats: what to write.
     """
 
     scorer: Scorer
     workers: int | None
+    engine: Engine
     formats: tuple[str, ...]
 
     @property
@@ -47,13 +50,18 @@ class Job:
 
     def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Iterator[Line]:
         """What becomes of each recording; from workers as it comes, unless asked for in order."""
-        if self.workers is None:
-            yield from (self.scorer.line(*task) for task in tasks)
-            return
-        from ..workers import Workers
+        if self.engine == "ray":
+            from ..ray_workers import ray_workers
 
-        with Workers(self.scorer.asked, self.workers, self.model.sha256) as workers:
-            yield from workers.lines(tasks, in_order)
+            with ray_workers(self.scorer.asked, self.workers, self.model.sha256) as workers:
+                yield from workers.lines(tasks, in_order)
+        elif self.workers is not None:
+            from ..workers import Workers
+
+            with Workers(self.scorer.asked, self.workers, self.model.sha256) as workers:
+                yield from workers.lines(tasks, in_order)
+        else:
+            yield from (self.scorer.line(*task) for task in tasks)
 
 
 def predict(
@@ -67,6 +75,7 @@ def predict(
     precision: Literal["fp32", "bf16"] = "fp32",
     calibrated: Annotated[bool | None, Parameter(negative="--uncalibrated", show_default=False)] = None,
     workers: int | None = None,
+    engine: Engine = "local",
     resume: Annotated[bool, FLAG] = False,
     overwrite: Annotated[bool, FLAG] = False,
 ) -> int:
@@ -89,7 +98,9 @@ def predict(
         calibrated: with the temperature and threshold of the model; without the option where there are any.
         workers: this many processes, about one a core, share the recordings; each has one thread, so that results are
             the same with any number of them. A recording that ends a process costs itself only. Without the option: in
-            this process, each recording on all cores.
+            this process, each recording on all cores; with --engine ray on every core of the cluster.
+        engine: ray has the workers on the machines of the Ray cluster that RAY_ADDRESS names, or of one that is
+            started on this machine alone.
         resume: go on with the results in the folder: what is done, by content, is not done again.
         overwrite: replace results that are in the folder.
     """
@@ -109,7 +120,7 @@ def predict(
         annotations=str(annotations) if annotations else None,
     ).build()
     say(RESEARCH_ONLY)
-    job = Job(scorer=scorer, workers=workers, formats=formats)
+    job = Job(scorer=scorer, workers=workers, engine=engine, formats=formats)
     if out == STDOUT:
         return to_stdout(job, files, missing)
     return to_folder(job, files, missing, out, resume)
