@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -17,9 +18,10 @@ from auscult.errors import AuscultError
 from auscult.scoring import Line, Scoring, Task
 from auscult.workers import AHEAD, HELD, Workers
 
-from . import folder
+from . import folder, kill_predict
 from .small import small_weights
 
+COMMAND = [sys.executable, "-m", "auscult", "predict"]
 CHILD = """
 import json, os, sys, time
 print(json.dumps({"done": {"sha256": "of the model"}}), flush=True) if sys.stdin.readline() else sys.exit()
@@ -197,3 +199,30 @@ def test_commands_with_one_worker_and_two_print_and_write_the_same(tmp_path: Pat
     printed_lines = [json.loads(line) for line in found[0]["printed"].splitlines()]
     kept = [json.loads(line) for line in found[0]["predictions.jsonl"].splitlines()]
     assert [line["prediction"] for line in printed_lines if "prediction" in line] == kept and len(printed_lines) == 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_ctrl_c_leaves_tables_and_no_worker(tmp_path: Path) -> None:
+    weights = small_weights(tmp_path / "tiny.safetensors", "clip.length_s=0.7", "clip.n_mels=32")
+    made, out = folder.make(tmp_path / "sounds", 400, 0.0), tmp_path / "out"
+    words = [str(made.path), "--model", str(weights), "--workers", "2", "--out", str(out)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*COMMAND, *words], stdout=quiet, stderr=subprocess.PIPE) as job:
+        kill_predict.until(job, out, 5)
+        workers = kill_predict.family(job.pid)
+        job.send_signal(signal.SIGINT)
+        said = job.communicate()[1].decode()
+    assert job.returncode == 130 and "Traceback" not in said and said.endswith("stopped\n")
+    assert len(workers) == 2 and not any(map(kill_predict.alive, workers))
+    assert 4 <= len(folder.rows(out / "recordings.csv")) < 400  # the fifth may just have been written
+    assert json.loads((out / "run.json").read_text())["state"] == "stopped"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_killed_command_leaves_no_worker_and_resumes() -> None:
+    """`python -m tests.kill_predict` with two rounds; a worker is killed, too, in the second."""
+    words = [sys.executable, "-m", "tests.kill_predict", "--n", "2", "--workers", "2", "--recordings", "20"]
+    done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    assert done.returncode == 0 and "2 of 2 killed predictions" in done.stdout, done.stderr
