@@ -10,6 +10,7 @@ PACKAGE = ROOT / "src" / "auscult"
 FLOORS = [
     {
         "version",
+        "cluster",
         "errors",
         "batch",
         "config",
@@ -31,6 +32,9 @@ FLOORS = [
         "cli",
         "predict",
         "prediction",
+        "scoring",
+        "workers",
+        "ray_workers",
         "breaths",
         "box",
         "export",

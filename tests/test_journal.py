@@ -198,3 +198,5 @@ def test_files_of_one_name_get_places_of_their_own() -> None:
     found = mirrored([Path("x/a.wav"), Path("x/b/a.wav"), Path("x/b/a.flac")])
     assert [str(p) for p in found] == ["a", "b/a", "b/a-2"]
     assert mirrored([]) == []
+    long = mirrored([Path("é" * 120 + "a.wav"), Path("é" * 120 + "b.wav")])
+    assert [str(p) for p in long] == ["é" * 110, "é" * 110 + "-2"]

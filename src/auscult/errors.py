@@ -15,7 +15,7 @@ Code = Literal[
     "E_ANNOTATION",  # an annotation file that cannot be trusted
     "E_DATA",  # a data set folder that is missing or laid out otherwise
     "E_SETTING",  # an unknown name, key or value
-    "E_RUN",  # a run folder or weights file that cannot be used
+    "E_RUN",  # a run folder or weights file that cannot be used, or a process that died
     "E_DISK",  # nothing could be written
 ]
 

@@ -9,6 +9,7 @@ from ..analysis.spreadsheet import printable
 from ..errors import AuscultError
 
 Missing = tuple[str, str, str]
+LONGEST = 220  # bytes of a name, without ending; file systems allow 255, and a file has a longer name until it is whole
 
 
 def expand(paths: Iterable[Path]) -> tuple[list[Path], list[Missing]]:
@@ -59,13 +60,19 @@ def mirrored(files: Sequence[Path]) -> list[Path]:
     top = Path(os.path.commonpath([file.parent for file in whole]))
     found: dict[Path, None] = {}
     for file in whole:
-        stem = place = file.relative_to(top).with_suffix("")
+        stem = place = shortened(file.relative_to(top).with_suffix(""))
         number = 1
         while place in found:
             number += 1
             place = stem.with_name(f"{stem.name}-{number}")
         found[place] = None
     return list(found)
+
+
+def shortened(path: Path) -> Path:
+    """The path with a name that can have an ending; a character that the cut splits is left out."""
+    name = os.fsencode(path.name)
+    return path if len(name) <= LONGEST else path.with_name(name[:LONGEST].decode(errors="ignore"))
 
 
 def check_out(out: Path, files: Iterable[Path], overwrite: bool) -> None:

@@ -2,7 +2,7 @@
 
 Line 1 is what was asked: model, settings, version. Every other line is a recording with the sha256 of its content and
 its prediction, or its error. A line that a kill cut short, or that is none of ours, is dropped with what follows it,
-and those recordings are done again.
+and those recordings are done again; so is one whose process died.
 """
 
 import json
@@ -10,13 +10,13 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..analysis.spreadsheet import printable
 from ..errors import AuscultError
+from ..scoring import Line
 
 NAME = "journal.jsonl"
-Line = dict[str, Any]
+AGAIN = "E_RUN"  # the error of a process or a machine, not of the recording: done again
 
 
 class Journal:
@@ -92,7 +92,7 @@ class Journal:
                     break  # cut short, or damaged; what follows cannot be trusted
                 if number == 0:
                     self._check(line, asked)
-                else:
+                elif line.get("error", [""])[0] != AGAIN:
                     self._places[line["recording"], line["sha256"]] = place
                 place += len(raw)
                 whole = place

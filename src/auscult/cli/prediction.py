@@ -4,8 +4,8 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from itertools import chain
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,62 +14,54 @@ from cyclopts import Parameter
 from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import csv_lines, printable
 from ..errors import AuscultError, unknown
-from .inputs import check_out, expand, mirrored
-from .journal import Journal, Line, content_hash
+from ..scoring import How, Line, Scorer, Scoring, Task
+from .inputs import Missing, check_out, expand
+from .journal import Journal, content_hash
 from .process import prepare_process
+from .results import SHOWN, TABLES, Count, show, tally, write
 
 if TYPE_CHECKING:
     from ..predict import Model
-    from ..prediction import Prediction
 
 FLAG = Parameter(negative="", show_default=False)
-ALL_FAILED, SOME_FAILED = 1, 3
-SHOWN = 20
-SHOWN_BREATHS = 60  # an hour has a thousand
-TABLES = ("csv", "json", "jsonl")
 STDOUT = Path("-")
-How = Literal["auto", "segment", "windows", "whole"]
+Engine = Literal["local", "ray"]
 
 
 @dataclass(kw_only=True)
 class Job:
-    """What is asked of every recording.
+    """What is done with all recordings.
 
     Args:
-        how: where the breaths come from.
-        annotations: folder of annotation files.
+        scorer: makes a line of each.
+        workers: processes that do it; None for this one, or for all cores of a cluster.
+        engine: where they are.
         formats: what to write.
     """
 
-    model: "Model"
-    how: How
-    annotations: Path | None
+    scorer: Scorer
+    workers: int | None
+    engine: Engine
     formats: tuple[str, ...]
 
-    def line(self, file: Path, sha256: str) -> Line:
-        """What becomes of one recording, for the journal."""
-        told: Line = {"recording": printable(str(file)), "sha256": sha256}
-        try:
-            made = self.model.predict(file, annotations=self.annotations, how=self.how)
-            return told | {"prediction": made.to_dict()}
-        except AuscultError as error:
-            return told | {"error": [error.code, printable(error.message)]}
-
-
-@dataclass(kw_only=True)
-class Count:
-    """Recordings that came to something, and those that did not; a few of each to show."""
-
-    predictions: int = 0
-    breaths: int = 0
-    first: "list[Prediction]" = field(default_factory=list)
-    errors: list[tuple[str, str, str]] = field(default_factory=list)
-
     @property
-    def exit_code(self) -> int:
-        if not self.errors:
-            return 0
-        return SOME_FAILED if self.predictions else ALL_FAILED
+    def model(self) -> "Model":
+        return self.scorer.model
+
+    def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Iterator[Line]:
+        """What becomes of each recording; from workers as it comes, unless asked for in order."""
+        if self.engine == "ray":
+            from ..ray_workers import ray_workers
+
+            with ray_workers(self.scorer.asked, self.workers, self.model.sha256) as workers:
+                yield from workers.lines(tasks, in_order)
+        elif self.workers is not None:
+            from ..workers import Workers
+
+            with Workers(self.scorer.asked, self.workers, self.model.sha256) as workers:
+                yield from workers.lines(tasks, in_order)
+        else:
+            yield from (self.scorer.line(*task) for task in tasks)
 
 
 def predict(
@@ -82,6 +74,8 @@ def predict(
     selection: Literal["last", "validation", "best_on_test"] | None = None,
     precision: Literal["fp32", "bf16"] = "fp32",
     calibrated: Annotated[bool | None, Parameter(negative="--uncalibrated", show_default=False)] = None,
+    workers: int | None = None,
+    engine: Engine = "local",
     resume: Annotated[bool, FLAG] = False,
     overwrite: Annotated[bool, FLAG] = False,
 ) -> int:
@@ -102,22 +96,31 @@ def predict(
         selection: which epoch's weights of a run; the recipe's own choice without it.
         precision: bf16 is quicker where the processor has it; probabilities then differ in the second or third digit.
         calibrated: with the temperature and threshold of the model; without the option where there are any.
+        workers: this many processes, about one a core, share the recordings; each has one thread, so that results are
+            the same with any number of them. A recording that ends a process costs itself only. Without the option: in
+            this process, each recording on all cores; with --engine ray on every core of the cluster.
+        engine: ray has the workers on the machines of the Ray cluster that RAY_ADDRESS names, or of one that is
+            started on this machine alone.
         resume: go on with the results in the folder: what is done, by content, is not done again.
         overwrite: replace results that are in the folder.
     """
-    formats = checked(paths, format, out, cycles, annotations, resume, overwrite)
-    from ..predict import load
+    formats = checked(paths, format, out, cycles, annotations, workers, resume, overwrite)
     from ..progress import say
 
     files, missing = expand(paths)
     if out != STDOUT:
         check_out(out, files, overwrite or resume)
     prepare_process(lean=model is None)
-    loaded = load(model, selection=selection, precision=precision, calibrated=calibrated)
-    if cycles == "whole":
-        loaded.check_any_length()
+    scorer = Scoring(
+        model=model,
+        selection=selection,
+        precision=precision,
+        calibrated=calibrated,
+        how=cycles,
+        annotations=str(annotations) if annotations else None,
+    ).build()
     say(RESEARCH_ONLY)
-    job = Job(model=loaded, how=cycles, annotations=annotations, formats=formats)
+    job = Job(scorer=scorer, workers=workers, engine=engine, formats=formats)
     if out == STDOUT:
         return to_stdout(job, files, missing)
     return to_folder(job, files, missing, out, resume)
@@ -129,6 +132,7 @@ def checked(
     out: Path,
     cycles: How,
     annotations: Path | None,
+    workers: int | None,
     resume: bool,
     overwrite: bool,
 ) -> tuple[str, ...]:
@@ -151,6 +155,8 @@ def checked(
         raise AuscultError(
             "E_SETTING", f"--cycles {cycles} looks at no annotation; leave out --annotations or --cycles."
         )
+    if workers is not None and workers < 1:
+        raise AuscultError("E_SETTING", f"--workers {workers}: 1 or more processes; leave it out to do without.")
     if out == STDOUT and (len(formats) > 1 or formats[0] not in TABLES):
         raise AuscultError("E_SETTING", f"--out - prints one of {', '.join(TABLES)}; --format {format} needs a folder.")
     if resume and (overwrite or out == STDOUT):
@@ -158,24 +164,24 @@ def checked(
     return formats
 
 
-def to_stdout(job: Job, files: list[Path], missing: list[tuple[str, str, str]]) -> int:
+def to_stdout(job: Job, files: list[Path], missing: list[Missing]) -> int:
     """Data on stdout, one recording after another, and nothing else; errors on stderr too."""
     from ..prediction import Prediction, header
     from ..progress import say
 
     count, kind, shown = Count(errors=list(missing)), job.formats[0], list[Any]()
-    for number, file in enumerate(files):
-        line = job.line(file, "")
-        made = Prediction.from_dict(line["prediction"]) if "prediction" in line else None
-        tally(line, made, count)
-        if kind == "jsonl":
-            print(json.dumps({key: line[key] for key in line if key != "sha256"}), flush=True)
-        elif kind == "json":
-            shown += [line["prediction"]] if made else []
-        else:
-            rows = made.rows() if made else []
-            first = [header(job.model.classes, job.model.scale is not None, job.model.calibrated)]
-            sys.stdout.writelines(csv_lines(chain(first if number == 0 else [], rows)))
+    if kind == "csv" and files:
+        sys.stdout.writelines(csv_lines([header(job.model.classes, job.model.scale is not None, job.model.calibrated)]))
+    with closing(job.lines(((file, "") for file in files), in_order=True)) as lines:
+        for line in lines:
+            made = Prediction.from_dict(line["prediction"]) if "prediction" in line else None
+            tally(line, made, count)
+            if kind == "jsonl":
+                print(json.dumps({key: line[key] for key in line if key != "sha256"}), flush=True)
+            elif kind == "json":
+                shown += [line["prediction"]] if made else []
+            elif made:
+                sys.stdout.writelines(csv_lines(made.rows()))
     if kind == "json":
         errors = [dict(zip(("recording", "code", "message"), row, strict=True)) for row in count.errors]
         print(json.dumps({"note": RESEARCH_ONLY, "predictions": shown, "errors": errors}, indent=2))
@@ -184,132 +190,47 @@ def to_stdout(job: Job, files: list[Path], missing: list[tuple[str, str, str]]) 
     return count.exit_code
 
 
-def to_folder(job: Job, files: list[Path], missing: list[tuple[str, str, str]], out: Path, resume: bool) -> int:
+def to_folder(job: Job, files: list[Path], missing: list[Missing], out: Path, resume: bool) -> int:
     """Results in a folder; what is done is not lost when a long job is stopped."""
     from ..breaths import annotation_of
     from ..config import fingerprint
     from ..progress import say, track
 
+    scoring = job.scorer.asked
     asked: Line = {
         "note": RESEARCH_ONLY,
         "model_sha256": job.model.sha256,
         "precision": job.model.precision,
         "calibrated": job.model.calibrated,
         "choice": fingerprint(job.model.choice.to_dict()),
-        "cycles": job.how,
-        "annotations": str(job.annotations) if job.annotations else None,
+        "cycles": scoring.how,
+        "annotations": scoring.annotations,
     }
     journal = Journal(out, asked, resume)
     keys: list[tuple[str, str]] = []
     started, state, kept = time.perf_counter(), "stopped", 0
-    try:
+
+    def tasks() -> Iterator[Task]:
+        nonlocal kept
+        annotations = Path(scoring.annotations) if scoring.annotations else None
         for file in track(files, "recordings"):
-            sha256 = content_hash(file, annotation_of(file, job.annotations) if job.how == "auto" else None)
+            sha256 = content_hash(file, annotation_of(file, annotations) if scoring.how == "auto" else None)
+            keys.append((printable(str(file)), sha256))
             if sha256 and journal.done(file, sha256):
                 kept += 1
             else:
-                journal.add(job.line(file, sha256))
-            keys.append((printable(str(file)), sha256))
+                yield file, sha256
+
+    try:
+        with closing(tasks()) as todo, closing(job.lines(todo)) as lines:
+            for line in lines:
+                journal.add(line)
         state = "finished"
     finally:
         about = asked | {"state": state, "seconds": round(time.perf_counter() - started, 1)}
-        count = write(job, journal, keys, files, missing, out, about)
+        count = write(job.model, job.formats, journal, keys, files, missing, out, about)
         journal.close()
     if kept:
         say(f"{kept} of {len(files)} recordings were done before")
-    show(job, count, out)
+    show(count, out)
     return count.exit_code
-
-
-def tally(line: Line, made: "Prediction | None", count: Count) -> None:
-    """Counts a line of the journal."""
-    if made is None:
-        count.errors.append((line["recording"], *line["error"]))
-        return
-    count.predictions += 1
-    count.breaths += len(made.cycles)
-    if len(count.first) < SHOWN:
-        count.first.append(made)
-
-
-def write(
-    job: Job,
-    journal: Journal,
-    keys: list[tuple[str, str]],
-    files: list[Path],
-    missing: list[tuple[str, str, str]],
-    out: Path,
-    about: Line,
-) -> Count:
-    """The files of a results folder, from the journal, in the order of the recordings; each appears whole."""
-    from ..formats import ENDINGS
-    from ..prediction import Prediction, header, summary_header, summary_row
-    from ..runs import environment, write_json, write_text
-
-    count = Count(errors=list(missing))
-    stems = dict(zip((key[0] for key in keys), mirrored(files), strict=False))
-    own = [kind for kind in job.formats if kind not in TABLES]
-
-    def predictions(tallied: bool = False) -> "Iterator[Prediction]":
-        for line in journal.lines(keys):
-            made = Prediction.from_dict(line["prediction"]) if "prediction" in line else None
-            if tallied:
-                tally(line, made, count)
-            if made is not None:
-                yield made
-
-    summaries = (summary_row(made) for made in predictions(tallied=True))
-    write_lines(out / "recordings.csv", csv_lines(chain([summary_header(job.model.classes)], summaries)))
-    columns = header(job.model.classes, job.model.scale is not None, job.model.calibrated)
-    rows = chain.from_iterable(made.rows() for made in predictions())
-    write_lines(out / "predictions.csv", csv_lines(chain([columns], rows)))
-    write_lines(out / "errors.csv", csv_lines(chain([("recording", "code", "message")], count.errors)))
-    if "jsonl" in job.formats:
-        write_lines(out / "predictions.jsonl", (json.dumps(made.to_dict()) + "\n" for made in predictions()))
-    if "json" in job.formats:
-        write_json(
-            out / "predictions.json", {"note": RESEARCH_ONLY, "predictions": [p.to_dict() for p in predictions()]}
-        )
-    for made in predictions() if own else ():
-        for kind in own:
-            place = out / "annotations" / f"{stems[made.recording]}{ENDINGS[kind]}"
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if made.cycles:
-                write_text(place, made.as_text(kind))
-    counts = {"recordings": count.predictions, "breaths": count.breaths, "errors": len(count.errors)}
-    facts = {"file": job.model.file.name, "sha256": job.model.sha256, "classes": job.model.classes, **job.model.facts}
-    record = about | counts | {"weights": facts, "clip_s": job.model.clip.length_s}
-    write_json(out / "run.json", record | {"environment": environment()})
-    return count
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Text that is made line by line; it appears whole or not at all."""
-    from ..runs import replacing
-
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.writelines(lines)
-
-
-def show(job: Job, count: Count, out: Path) -> None:
-    """What is printed: results on stdout, words about them on stderr."""
-    from rich.console import Console
-
-    from ..analysis import tables
-    from ..progress import say
-
-    console = Console()
-    if count.predictions == 1:
-        made = count.first[0]
-        first = replace(made, cycles=made.cycles[:SHOWN_BREATHS])
-        tables.show(console, made.recording, tables.cycle_table(first))
-        if len(made.cycles) > SHOWN_BREATHS:
-            console.print(f"the first {SHOWN_BREATHS} of {len(made.cycles)} breaths", highlight=False)
-        for line in tables.spoken(count.first[0]):
-            console.print(line, highlight=False, markup=False)
-    elif count.predictions:
-        tables.show(console, "recordings, and their breaths of each class", tables.recording_table(count.first))
-    for recording, code, message in count.errors[:SHOWN]:
-        say(f"{recording}: {code}: {message}" if recording not in message else f"{code}: {message}")
-    more = "" if count.predictions <= SHOWN else f" (the first {SHOWN} are shown)"
-    say(f"recordings: {count.predictions}{more}, breaths: {count.breaths}, errors: {len(count.errors)}; all in {out}")

@@ -5,6 +5,7 @@ it likes and at last ``{"done": ...}`` or ``{"error": {"code", "message"}}``. Ca
 standard input does, so it never outlives the server for long.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, Protocol
 from ..errors import AuscultError
 
 EVERY_S = 0.2  # progress is told no more often
-Request = dict[str, str]
+Request = dict[str, Any]
 
 
 class Gone(Exception):
@@ -44,10 +45,13 @@ class ProcessWorker:
 
     Args:
         command: that starts it.
+        environment: of the process; None for that of this one.
     """
 
-    def __init__(self, command: list[str]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
+        pipe = subprocess.PIPE
+        # in a group of its own: Ctrl-C is for this process, which ends that one
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment, process_group=0)
 
     def ask(self, request: Request, told: Callable[[float], None]) -> dict[str, Any]:
         """See `Worker`."""
@@ -77,7 +81,8 @@ class ProcessWorker:
     def close(self) -> None:
         """See `Worker`."""
         self.process.kill()
-        with self.process:  # closes the pipes and waits
+        # closes the pipes and waits; a request that met a dead process may still be in its pipe
+        with contextlib.suppress(BrokenPipeError), self.process:
             pass
 
 
