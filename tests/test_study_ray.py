@@ -26,7 +26,7 @@ from .small import SETTINGS, small_corpus
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
 NAMES = ("dass_nano", "dass_smooth_nano")
-FILES = ("scores.json", "predictions.csv", "splits/clean/scores.json", "splits/clean/predictions.csv")
+FILES = ("scores.json", "predictions.csv")
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,10 @@ from auscult.train_ray import FOLDER, alone, emptied, followed, share_of_a_worke
 
 from .small import small_corpus, small_recipe
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray")
+pytestmark = [
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),  # of Ray, by Ray
+]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ class Killer(threading.Thread):
     """Kills one of the workers, once there is a checkpoint."""
 
     def __init__(self, run: Run) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self.run_, self.at, self.left = run, 0.0, 0
         self.start()
 

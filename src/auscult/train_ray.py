@@ -83,7 +83,7 @@ def fit(config: dict[str, Any], processes: int, share: dict[str, int], run: Run)
         AuscultError: what a worker raised, or E_RUN.
     """
     os.environ |= {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}  # of its ways with workers
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.backend import Backend
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -112,7 +112,7 @@ def fit(config: dict[str, Any], processes: int, share: dict[str, int], run: Run)
     folder = Path(config["folder"])
     try:
         trainer.fit()
-    except Exception as error:  # of several kinds: workers that died, or that raised
+    except TrainingFailedError as error:
         for rank in range(processes):
             if said_by(folder, rank).exists():
                 raise AuscultError(**read_json(said_by(folder, rank))) from error
