@@ -113,22 +113,36 @@ def fit(config: dict[str, Any], processes: int, share: dict[str, int], run: Run)
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        for rank in range(processes):
-            if said_by(folder, rank).exists():
-                raise AuscultError(**read_json(said_by(folder, rank))) from error
-        kept = "keeps the whole epochs" if run.checkpoint.exists() else "has no whole epoch yet"
-        raise AuscultError(
-            "E_RUN",
-            f"workers ended {RESTARTS + 1} times, the last time so: {cluster.first_line(error)} {run.folder} {kept}. "
-            f"`auscult train` with the same words, --out {run.folder} and --resume goes on.",
-        ) from error
+        raise reason(folder, processes) or given_up(error, run) from error
+    if said := reason(folder, processes):
+        raise said
+
+
+def reason(folder: Path, processes: int) -> AuscultError | None:
+    """What the first worker that gave a reason has said; None where none did."""
+    for rank in range(processes):
+        if said_by(folder, rank).exists():
+            return AuscultError(**read_json(said_by(folder, rank)))
+    return None
+
+
+def given_up(error: Exception, run: Run) -> AuscultError:
+    """What to say when workers have died too often."""
+    there = "keeps the whole epochs" if run.checkpoint.exists() else "has no whole epoch yet"
+    return AuscultError(
+        "E_RUN",
+        f"workers ended {RESTARTS + 1} times, the last time so: {cluster.first_line(error)} {run.folder} {there}. "
+        f"`auscult train` with the same words, --out {run.folder} and --resume goes on.",
+    )
 
 
 def work(config: dict[str, Any]) -> None:
     """What each worker does, in a process that Ray made for it."""
     folder = Path(config["folder"])
     job = read_json(folder / "job.json")
-    rank = meet(folder, job)
+    rank, count = meet(folder, job)
+    if reason(folder, count):  # of a group before this one: it would come again
+        return
     config["prepare"]()
     torch.set_num_threads(job["threads"])
     # of depthwise convolutions, whose gradients are laid out another way: DDP copies them, and that is all
@@ -143,20 +157,14 @@ def work(config: dict[str, Any]) -> None:
             raise
 
 
-def meet(folder: Path, job: dict[str, Any]) -> int:
-    """Tells `ranks.met` where the workers of this group meet; gives this one's place.
-
-    Raises:
-        RuntimeError: what is wrong was said by a group before this one, and would come again.
-    """
+def meet(folder: Path, job: dict[str, Any]) -> tuple[int, int]:
+    """Tells `ranks.met` where the workers of this group meet; gives this one's place, and how many there are."""
     from ray.train import get_context
     from ray.train.collective import broadcast_from_rank_zero
 
     here = get_context()
     own, count = here.get_world_rank(), here.get_world_size()
     meeting = broadcast_from_rank_zero(f"meeting-{uuid.uuid4().hex}")  # of its own for each group
-    if any(said_by(folder, rank).exists() for rank in range(count)):
-        raise RuntimeError("said before")
     if Path(job["cwd"]).is_dir():
         os.chdir(job["cwd"])  # weights may be named from here
     if job["loopback"] and sys.platform in LOOPBACK:
@@ -165,7 +173,7 @@ def meet(folder: Path, job: dict[str, Any]) -> int:
     places["LOCAL_WORLD_SIZE"] = here.get_local_world_size()
     os.environ |= {name: str(value) for name, value in places.items()}
     os.environ |= {"AUSCULT_MATMUL": job["matmul"], ranks.MEETING: (folder / meeting).as_uri()}
-    return own
+    return own, count
 
 
 def share_of_a_worker(nodes: Sequence[Mapping[str, Any]], processes: int, threads: int) -> dict[str, int]:
