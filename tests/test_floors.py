@@ -27,7 +27,7 @@ FLOORS = [
     },
     {"data", "models", "metrics", "statistics", "variance", "calibration"},
     {"objectives", "optim"},
-    {"train", "table", "teach", "evaluate", "out_of_domain", "study", "recipes", "launch"},
+    {"train", "train_ray", "table", "teach", "evaluate", "out_of_domain", "study", "study_ray", "recipes", "launch"},
     {
         "cli",
         "predict",

@@ -28,6 +28,7 @@ def study(
     splits: str = "official,clean",
     best_on_test: Annotated[bool, FLAG] = False,
     table: Annotated[bool, FLAG] = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> int:
     """Trains and scores rows of recipes with several seeds, and compares them patient by patient.
 
@@ -50,6 +51,8 @@ def study(
         best_on_test: a column for the epoch that is best on the test set too: the literature protocol, for comparison
             only. Costs an evaluation of the test set after every epoch.
         table: train nothing, make the table of what is finished; needs no data.
+        engine: local does one run after the other, ray as many at once as there are GPUs, or as many as have
+            OMP_NUM_THREADS cores each, on this machine or on the cluster of RAY_ADDRESS (docs/many_machines.md).
     """
     from ..recipes.studies import study as study_named
     from ..study import SPLITS, plan
@@ -77,19 +80,21 @@ def study(
         splits=kinds,
         best_on_test=best_on_test,
     )
-    outcomes = work(planned, data, folder)
+    outcomes = work(planned, data, folder, engine)
     make_table(folder)
     return SOME_FAILED if any(o.what == "failed" for o in outcomes) else 0
 
 
-def work(plan: "Plan", data: Path, out: Path) -> "list[Outcome]":
+def work(plan: "Plan", data: Path, out: Path, engine: Literal["local", "ray"]) -> "list[Outcome]":
     """Trains and scores what is left of a study: lines for each run on stderr, on a terminal a table of all too."""
     import matplotlib  # noqa: F401  (the reports need it: better said now than after the work)
 
+    from .. import cluster
     from ..analysis.study_files import line, score
     from ..analysis.study_live import Board, live
     from ..progress import say
     from ..study import begin, carry_out
+    from ..study_ray import carry_out_by_ray
 
     prepare_process()
     begun = begin(plan, data, out)
@@ -100,8 +105,11 @@ def work(plan: "Plan", data: Path, out: Path) -> "list[Outcome]":
         say(line(begun, out, outcome))
 
     try:
-        with live(board):
-            return carry_out(begun, data, out, score, tell)
+        if engine == "local":
+            with live(board):
+                return carry_out(begun, data, out, score, tell)
+        with cluster.local() as ray, live(board):
+            return carry_out_by_ray(ray, begun, data, out, score, tell, prepare_process)
     except KeyboardInterrupt:
         say(f"finished runs and whole epochs are kept in {out}; the same command goes on, with --table it shows them")
         raise

@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -41,6 +41,7 @@ def train(
     partial: Annotated[bool, FLAG] = False,
     track: str | None = None,
     processes: int = 1,
+    engine: Literal["local", "ray"] = "local",
 ) -> int:
     """Trains a recipe and leaves a run folder.
 
@@ -57,6 +58,8 @@ def train(
             installed), another tracker that accelerate knows, such as wandb, or none.
         processes: this many processes of this machine share every batch, each with a GPU of its own or its part of the
             cores; the batch stays as large as the recipe says.
+        engine: local starts them here; with ray they may be of the cluster of RAY_ADDRESS, and the training goes on by
+            itself when one dies (docs/many_machines.md).
     """
     if resume and out is None:
         raise AuscultError("E_SETTING", "--resume needs --out, the folder of the run to go on with.")
@@ -69,12 +72,16 @@ def train(
     settings = override(recipe_named(recipe), set_)
     folder = out or fresh(Path("runs"), f"{date.today()}-{recipe}-{dataset}-s{seed}")
     try:
-        if processes == 1:
-            run = fit(settings, dataset, data, folder, seed=seed, resume=resume, partial=partial, track=track)
+        how: Any = {"seed": seed, "resume": resume, "partial": partial, "track": track}
+        if engine == "ray":
+            from ..train_ray import train_by_ray
+
+            run = train_by_ray(settings, dataset, data, folder, processes, prepare=prepare_process, **how)
+        elif processes == 1:
+            run = fit(settings, dataset, data, folder, **how)
         else:
             from ..launch import train_together
 
-            how: Any = {"seed": seed, "resume": resume, "partial": partial, "track": track}
             run = train_together(settings, dataset, data, folder, processes, **how)
     except KeyboardInterrupt:
         say(f"the whole epochs are kept in {folder}; the same command with --out {folder} --resume goes on")
