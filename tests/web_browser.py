@@ -85,7 +85,7 @@ class Visit:
     def check(self) -> None:
         allowed = (self.address, "data:")
         assert [url for url in self.asked if not url.startswith(allowed)] == []
-        assert self.said == []
+        assert self.said == [], self.said
 
     def give(self, *files: tuple[str, bytes]) -> None:
         """Drops files on the page."""

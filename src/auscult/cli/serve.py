@@ -18,6 +18,7 @@ from .process import prepare_process
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SEND_BYTES = 2**18  # that the system takes for a reader that does not read; it would be some MiB
 HOST = "127.0.0.1"  # and nothing else: recordings of patients stay on this machine
 
 
@@ -70,6 +71,7 @@ def listening(port: int) -> socket.socket:
         AuscultError: E_SETTING for a port that is taken or not allowed.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
     if sys.platform != "win32":  # there it would share the port with another program
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

@@ -8,6 +8,9 @@ Source: CWE-400; RFC 9112, section 9.5 (failures and timeouts).
 """
 
 import asyncio
+import socket
+import struct
+import sys
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,6 +19,7 @@ TICK_S = 1.0
 IDLE_S = 10.0  # for the header of a request; between requests uvicorn's `timeout_keep_alive` is shorter
 UNREAD_S = 60.0  # in which a reader takes nothing at all
 MOST = 256  # connections
+AT_ONCE = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # linger for 0 s
 
 
 class Connection(H11Protocol):
@@ -53,7 +57,9 @@ class Connection(H11Protocol):
         moved, self.unread = left != self.unread, left
         if moved or not (left or self.idle):
             self.since = self.loop.time()
-        if self.loop.time() - self.since > (UNREAD_S if left else IDLE_S):
-            self.transport.abort()
-        else:
+        if self.loop.time() - self.since <= (UNREAD_S if left else IDLE_S):
             self.timer = self.loop.call_later(TICK_S, self.look)
+            return
+        if left:  # else the system would keep what it has taken already for a reader that never comes
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+        self.transport.abort()

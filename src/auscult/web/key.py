@@ -16,15 +16,20 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
-CLOSED = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>auscult</title></head>
+HEAD = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>auscult</title><link rel="icon" href="data:,">'
+)
+CLOSED = f"""{HEAD}</head>
 <body><main><h1>This page needs its key</h1>
 <p>Open the address that the terminal shows, with everything behind <code>?token=</code>. It is new each time
 <code>auscult serve</code> is started.</p></main></body></html>
 """
-AWAY = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>auscult</title><meta http-equiv="refresh" content="0; url={}"></head>
-<body><main><p><a href="{}">Open the page</a></p></main></body></html>
+
+
+def away(address: str) -> str:
+    """A page that leads on at once."""
+    return f"""{HEAD}<meta http-equiv="refresh" content="0; url={address}"></head>
+<body><main><p><a href="{address}">Open the page</a></p></main></body></html>
 """
 
 
@@ -61,11 +66,11 @@ class Key:
         if not tokens and self.held(headers):
             return None
         if not tokens and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
-            return HTMLResponse(AWAY.format("/", "/"))
+            return HTMLResponse(away("/"))
         return HTMLResponse(CLOSED, 403)
 
     def _opened(self) -> Response:
-        answer = HTMLResponse(AWAY.format("/", "/"))
+        answer = HTMLResponse(away("/"))
         answer.set_cookie(self.cookie, self._value, httponly=True, samesite="strict")
         return answer
 
@@ -75,7 +80,7 @@ class Key:
         A browser is opened with it, as the words a program is started with are seen by everybody on a machine.
         """
         file.touch(mode=0o600, exist_ok=False)
-        file.write_text(AWAY.format(self.address, self.address), encoding="utf-8")
+        file.write_text(away(self.address), encoding="utf-8")
         return file.as_uri()
 
 

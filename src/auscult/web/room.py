@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .guard import Refused
 
-AT_ONCE = 64  # uploads that come in; the page sends one after another
+AT_ONCE = 32  # uploads that come in; the page sends one after another
 MOST = 1000  # uploads that are kept until the page is closed or they are removed
 MOST_BYTES = 2**33  # of all uploads together
 SPARE = 2**28  # bytes that an upload must leave free on the disk
