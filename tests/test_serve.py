@@ -146,7 +146,8 @@ def test_what_a_form_can_send_is_no_upload(client: TestClient, sound: bytes, kin
 def asked(client: TestClient, headers: dict[str, str], messages: list[dict[str, Any]]) -> tuple[int, int]:
     """Status, and how many parts of the body the server took, of an upload at the level of ASGI."""
     taken, sent = 0, []
-    raw = [(k.encode(), v.encode()) for k, v in ({"host": "127.0.0.1:8765"} | RAW | headers).items()]
+    cookies = {"cookie": "; ".join(f"{name}={value}" for name, value in client.cookies.items())}
+    raw = [(k.encode(), v.encode()) for k, v in ({"host": "127.0.0.1:8765"} | cookies | RAW | headers).items()]
     scope = {"type": "http", "method": "POST", "path": "/api/recordings", "query_string": b"", "headers": raw}
 
     async def receive() -> dict[str, Any]:
@@ -203,7 +204,7 @@ def test_a_sender_that_stalls_is_given_up(client: TestClient, monkeypatch: pytes
 
 
 def test_a_full_disk_is_said(client: TestClient, sound: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("auscult.web.answers.SPARE", 2**80)
+    monkeypatch.setattr("auscult.web.room.SPARE", 2**80)
     answer = client.post("/api/recordings", content=sound, headers=RAW)
     assert (answer.status_code, answer.json()["code"]) == (507, "E_DISK")
 

@@ -65,9 +65,9 @@ def visit(browser: Any, address: str) -> Iterator[Visit]:
     context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
     visit = Visit(context.new_page(), address)
     yield visit
-    recordings = visit.page.request.get(f"{address}/api/recordings").json()["recordings"]
+    recordings = visit.page.request.get(f"{visit.address}/api/recordings").json()["recordings"]
     for one in recordings:
-        visit.page.request.delete(f"{address}/api/recordings/{one['id']}", headers={"origin": address})
+        visit.page.request.delete(f"{visit.address}/api/recordings/{one['id']}", headers={"origin": visit.address})
     context.close()
 
 

@@ -105,7 +105,8 @@ def test_the_whole_server_comes_and_goes(weights: Path, sound: bytes, tmp_path: 
         assert server.stderr is not None
         try:
             address = next(line for line in server.stderr if "http://127.0.0.1:" in line).split()[1]
-            with httpx.Client(base_url=address) as client:
+            with httpx.Client(base_url=address.partition("/?")[0]) as client:
+                client.get(address)
                 id = upload(client, sound)
                 assert until(client, id, "done", "failed")["state"] == "done"
             assert len(list((tmp_path / "tmp").glob(f"{PREFIX}*/*/listen.wav"))) == 1

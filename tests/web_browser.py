@@ -17,6 +17,7 @@ from auscult.runs import file_sha256
 from auscult.signal.verdict import Verdict
 from auscult.web.analysis import as_json
 from auscult.web.app import create_app
+from auscult.web.connection import Connection
 from auscult.web.listening import make
 
 from .web_parts import Inline
@@ -54,10 +55,14 @@ class Told(Inline):
 
 @dataclass
 class Visit:
-    """A page, and what it must not do: say errors, ask elsewhere, open a dialog, run a name."""
+    """A page, and what it must not do: say errors, ask elsewhere, open a dialog, run a name.
+
+    Args:
+        opened: the address with its token.
+    """
 
     page: Any
-    address: str
+    opened: str
     asked: list[str] = field(default_factory=list)
     said: list[str] = field(default_factory=list)
 
@@ -67,8 +72,12 @@ class Visit:
         self.page.on("pageerror", lambda error: self.said.append(str(error)))
         self.page.on("dialog", lambda dialog: (self.said.append(f"dialog {dialog.message}"), dialog.accept()))
         self.page.set_default_timeout(20_000)
-        self.page.goto(self.address)
+        self.page.goto(self.opened)
         self.ready()
+
+    @property
+    def address(self) -> str:
+        return self.opened.partition("/?")[0]
 
     def ready(self) -> None:
         self.page.wait_for_selector("#drop-hint:not(:empty)")
@@ -76,7 +85,7 @@ class Visit:
     def check(self) -> None:
         allowed = (self.address, "data:")
         assert [url for url in self.asked if not url.startswith(allowed)] == []
-        assert self.said == []
+        assert self.said == [], self.said
 
     def give(self, *files: tuple[str, bytes]) -> None:
         """Drops files on the page."""
@@ -108,12 +117,14 @@ class Visit:
 
 @contextmanager
 def served(model: Model, state: Path, go: threading.Event, folder: Path | None = None) -> Iterator[str]:
-    """A running server; its address."""
+    """A running server; its address with the token."""
     with listening(0) as listener:
         port = listener.getsockname()[1]
         app = create_app(model, source=None, state_dir=state, folder=folder, port=port, start=lambda: Told(model, go))
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app, log_level="error", ws="none", lifespan="on", http=Connection, timeout_graceful_shutdown=1
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
@@ -121,7 +132,7 @@ def served(model: Model, state: Path, go: threading.Event, folder: Path | None =
             while not server.started:
                 assert thread.is_alive()
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{port}"
+            yield app.state.key.address
         finally:
             go.set()
             server.should_exit = True

@@ -80,6 +80,7 @@ def page(model: Model, state: Path, **options: Any) -> Iterator[TestClient]:
     """A client of a running application; its worker is `Inline` unless told otherwise."""
     app = create_app(model, source=None, state_dir=state, **({"start": lambda: Inline(model)} | options))
     with TestClient(app, base_url=BASE) as client:
+        assert client.get(app.state.key.address).status_code == 200
         yield client
 
 

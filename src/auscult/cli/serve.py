@@ -18,6 +18,7 @@ from .process import prepare_process
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SEND_BYTES = 2**18  # that the system takes for a reader that does not read; it would be some MiB
 HOST = "127.0.0.1"  # and nothing else: recordings of patients stay on this machine
 
 
@@ -33,7 +34,8 @@ def serve(
     """Shows recordings on a local page: hear, see and correct what the model found. Research use only.
 
     The page is for this machine: the server listens at 127.0.0.1 only, and sends nothing anywhere. Files dropped on it
-    are removed when it is closed; reviews are kept. Ctrl-C ends it.
+    are removed when it is closed; reviews are kept. The address that it shows holds a token, new at every start: other
+    users of this machine get nothing without it. Ctrl-C ends it.
 
     Args:
         folder: lists the recordings in it; they are only read.
@@ -69,6 +71,7 @@ def listening(port: int) -> socket.socket:
         AuscultError: E_SETTING for a port that is taken or not allowed.
     """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)
     if sys.platform != "win32":  # there it would share the port with another program
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -85,15 +88,15 @@ def run(app: "FastAPI", listener: socket.socket, open_browser: bool) -> None:
     import uvicorn
 
     from ..progress import say
-
-    address = f"http://{HOST}:{listener.getsockname()[1]}"
+    from ..web.connection import Connection
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            say(f"open {address} in a browser; Ctrl-C ends it")
+            say(f"open {app.state.key.address} in a browser; Ctrl-C ends it")
             if open_browser:
-                threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+                page = app.state.key.leave_at(app.state.session.store.root / "open.html")
+                threading.Thread(target=webbrowser.open, args=(page,), daemon=True).start()
 
     config = uvicorn.Config(
         app,
@@ -103,7 +106,7 @@ def run(app: "FastAPI", listener: socket.socket, open_browser: bool) -> None:
         proxy_headers=False,
         ws="none",
         lifespan="on",
-        limit_concurrency=64,
+        http=Connection,
         timeout_keep_alive=5,
         timeout_graceful_shutdown=3,
     )

@@ -2,14 +2,17 @@
 
 import hashlib
 import re
-import shutil
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import FileResponse
+from starlette.requests import ClientDisconnect
 
 from ..analysis import RESEARCH_ONLY
 from ..signal.io import AUDIO_SUFFIXES
@@ -18,11 +21,12 @@ from . import grids
 from .guard import Refused
 from .listening import FILE
 from .review import Review, check, predicted
+from .room import Room
 from .session import Session
 from .store import Entry
 
-FLUSH = 2**20  # bytes of an upload that are written at once
-SPARE = 2**28  # bytes that an upload must leave free on the disk
+T = TypeVar("T")
+FLUSH = 2**18  # bytes of an upload that are written at once
 
 api = APIRouter(prefix="/api")
 
@@ -91,11 +95,10 @@ def recordings(here: Here) -> dict[str, Any]:
 async def upload(request: Request, here: Here, name: str = "") -> dict[str, Any]:
     """Takes a file as the body, and queues it."""
     expect(request, "application/octet-stream")
-    if shutil.disk_usage(here.store.root).free < int(request.headers.get("content-length", 0)) + SPARE:
-        raise Refused(507, "E_DISK", "the disk of the temporary folder is nearly full; free some space.")
     entry = here.store.upload(name)
     try:
-        entry.sha256 = await keep(request, entry)
+        with here.store.room.coming(entry.id, int(request.headers.get("content-length", 0))):
+            entry.sha256 = await keep(request, entry, here.store.room)
     except BaseException:
         here.store.remove(entry)
         raise
@@ -104,23 +107,23 @@ async def upload(request: Request, here: Here, name: str = "") -> dict[str, Any]
     return here.summary(entry)
 
 
-async def keep(request: Request, entry: Entry) -> str:
+async def keep(request: Request, entry: Entry, room: Room) -> str:
     """Writes a body to the entry's file as it comes; gives its sha256.
 
     Raises:
         Refused: 507 for a full disk, and what `guard.Guard` says of the body.
     """
-    total, part = hashlib.sha256(), bytearray()
+    total, part, size = hashlib.sha256(), bytearray(), 0
     try:
         with entry.path.open("xb") as file:
             async for chunk in request.stream():
                 part += chunk
-                if len(part) >= FLUSH:
+                if len(part) >= FLUSH or not chunk:  # the last one is empty
+                    size += len(part)
+                    room.grown(entry.id, size)
                     total.update(part)
                     await run_sync(file.write, bytes(part))
                     part.clear()
-            total.update(part)
-            await run_sync(file.write, bytes(part))
     except OSError as error:
         raise Refused(507, "E_DISK", f"the upload could not be kept: {error.strerror}.") from error
     return total.hexdigest()
@@ -177,12 +180,29 @@ def peaks(entry: This, here: Here, start: Start = 0.0, end: End = None, width: W
     return grids.peaks(here.sound(entry), start, end, width)
 
 
+async def in_turn(request: Request, turns: CapacityLimiter, work: Callable[[], T]) -> T:
+    """What `work` gives, in a thread; so much waits outside that what is quick always finds a thread.
+
+    Raises:
+        ClientDisconnect: the page has gone on meanwhile, and the work is not done.
+    """
+    async with turns:
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        return await run_sync(work)
+
+
 @api.get("/recordings/{id}/spectrogram")
-def spectrogram(entry: This, here: Here, start: Start = 0.0, end: End = None, width: Width = 1000) -> Response:
+async def spectrogram(
+    request: Request, entry: This, here: Here, start: Start = 0.0, end: End = None, width: Width = 1000
+) -> Response:
     """The spectrogram of a stretch."""
-    sound = here.sound(entry)
-    scale = here.brightness(entry, sound)
-    return drawn(grids.spectrogram(sound, here.model.clip, scale, start, end, width))
+
+    def draw() -> grids.Grid:
+        sound = here.sound(entry)
+        return grids.spectrogram(sound, here.model.clip, here.brightness(entry, sound), start, end, width)
+
+    return drawn(await in_turn(request, here.drawing, draw))
 
 
 def drawn(grid: grids.Grid) -> Response:
@@ -191,8 +211,13 @@ def drawn(grid: grids.Grid) -> Response:
 
 
 @api.get("/recordings/{id}/saliency")
-def saliency(
-    entry: This, here: Here, breath: Annotated[int | None, Query(ge=0)] = None, start: Start = 0.0, end: End = None
+async def saliency(
+    request: Request,
+    entry: This,
+    here: Here,
+    breath: Annotated[int | None, Query(ge=0)] = None,
+    start: Start = 0.0,
+    end: End = None,
 ) -> Response:
     """What the model looked at in a breath, or in any stretch."""
     sound = here.sound(entry)
@@ -201,7 +226,7 @@ def saliency(
         if breath >= len(cycles):
             raise Refused(404, "E_NOT_FOUND", f"there is no breath {breath}; there are {len(cycles)}.")
         start, end = cycles[breath]["start_s"], cycles[breath]["end_s"]
-    return drawn(here.saliency(sound, start, end))
+    return drawn(await in_turn(request, here.explaining, partial(here.saliency, sound, start, end)))
 
 
 @api.get("/recordings/{id}/review")

@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from ..errors import AuscultError
 from .answers import api
 from .guard import Guard, Refused, problem
+from .key import Key
 from .session import Session
 from .worker import ProcessWorker, Worker, command
 
@@ -45,7 +46,7 @@ def create_app(
     max_bytes: int = MAX_BYTES,
     start: Callable[[], Worker] | None = None,
 ) -> FastAPI:
-    """The application of `auscult serve`.
+    """The application of `auscult serve`; its key is `state.key`.
 
     Args:
         model: that is shown and explains.
@@ -70,11 +71,11 @@ def create_app(
             session.close()
 
     app = FastAPI(title="auscult", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    app.state.max_bytes = max_bytes
+    app.state.max_bytes, app.state.key = max_bytes, Key(port)
     app.include_router(api)
     app.add_api_route("/", page, methods=["GET"])
     app.add_api_route("/static/{name}", static, methods=["GET"])
-    app.add_middleware(Guard, port=port, max_bytes=max_bytes, upload="/api/recordings")
+    app.add_middleware(Guard, key=app.state.key, port=port, max_bytes=max_bytes, upload="/api/recordings")
     app.add_exception_handler(Refused, refused)
     app.add_exception_handler(AuscultError, failed)
     app.add_exception_handler(RequestValidationError, invalid)

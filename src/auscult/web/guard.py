@@ -2,7 +2,8 @@
 
 A page of another site can reach 127.0.0.1 through the user's browser. So the Host must be ours (a foreign name that
 resolves to 127.0.0.1 is refused), and Origin and Sec-Fetch-Site, which no script can forge, must not name another site.
-A body is counted while it comes in, whatever Content-Length says. Every answer, also a refusal, carries the headers
+Another user of the machine can reach it too, so whoever asks must hold the key of `key.Key`. A body is counted while it
+comes in, whatever Content-Length says, and must not come too slowly. Every answer, also a refusal, carries the headers
 that keep scripts, frames and caches of others away. An answer to a mistake is JSON ``{code, message}``, never a
 traceback; what went wrong inside is told to the terminal.
 
@@ -15,10 +16,13 @@ import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .key import Key
+
 STALL_S = 60.0  # a sender that is silent for so long is given up
+SLOWEST = 2**16  # bytes a second that a sender keeps up, once STALL_S have passed
 SMALL_BYTES = 8 * 2**20  # of any body but an upload; a review of 20,000 breaths takes 3
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
@@ -63,13 +67,14 @@ class Guard:
 
     Args:
         app: what is protected.
+        key: that opens it.
         port: of this server; with it the only hosts are ``127.0.0.1:PORT`` and ``localhost:PORT``.
         max_bytes: of the body of an upload.
         upload: the path that takes uploads; bodies elsewhere are small.
     """
 
-    def __init__(self, app: ASGIApp, port: int, max_bytes: int, upload: str) -> None:
-        self.app, self.max_bytes, self.upload = app, max_bytes, upload
+    def __init__(self, app: ASGIApp, key: Key, port: int, max_bytes: int, upload: str) -> None:
+        self.app, self.key, self.max_bytes, self.upload = app, key, max_bytes, upload
         self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -92,6 +97,9 @@ class Guard:
 
         try:
             self.check(scope)
+            if (door := self.door(scope)) is not None:
+                await door(scope, receive, answer)
+                return
             await self.app(scope, self.counted(scope, receive), answer)
         except ClientDisconnect:
             return
@@ -122,6 +130,21 @@ class Guard:
         if not length.isascii() or not length.isdigit() or len(length) > 18 or int(length) > self.limit(scope):
             raise self.too_large(scope)
 
+    def door(self, scope: Scope) -> Response | None:
+        """The answer to who comes with the address of the page, with its token or without its cookie; None for others.
+
+        Raises:
+            Refused: 403 for who does not hold the key.
+        """
+        headers = Headers(scope=scope)
+        if scope["method"] == "GET" and scope["path"] == "/":
+            return self.key.door(scope, headers)
+        if not self.key.held(headers):
+            raise Refused(
+                403, "E_TOKEN", "open the address that `auscult serve` shows in its terminal, with its token."
+            )
+        return None
+
     def own_site(self, scope: Scope, headers: Headers) -> bool:
         """Whether the browser says that our page asks, or the user. A link elsewhere may open the page, and no more."""
         if headers.get("sec-fetch-site", "none") in ("same-origin", "none"):
@@ -142,16 +165,18 @@ class Guard:
 
     def counted(self, scope: Scope, receive: Receive) -> Receive:
         """`receive` that counts the body and gives up a sender that stalls."""
-        left, ended = self.limit(scope), False
+        limit, ended, began = self.limit(scope), False, anyio.current_time()
+        left = limit
 
         async def counting() -> Message:
             nonlocal left, ended
             if ended:
                 return await receive()
-            with anyio.move_on_after(STALL_S) as waiting:
+            late = began + STALL_S + (limit - left) / SLOWEST
+            with anyio.move_on_after(min(STALL_S, late - anyio.current_time())) as waiting:
                 message = await receive()
             if waiting.cancelled_caught:
-                raise Refused(408, "E_SLOW", f"nothing came for {STALL_S:g} s; send it again.")
+                raise Refused(408, "E_SLOW", f"hardly anything came for {STALL_S:g} s; send it again.")
             left -= len(message.get("body", b""))
             ended = message["type"] != "http.request" or not message.get("more_body", False)
             if left < 0:

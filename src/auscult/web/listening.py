@@ -3,6 +3,8 @@
 The browser never meets the user's codec, and the server reads any stretch of it without decoding again.
 """
 
+import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,9 @@ from jaxtyping import Float32, Int16
 
 from ..errors import AuscultError
 from ..signal import io
+from .room import SPARE
 
+LONGEST_S = 12 * 3600.0  # a few MB of FLAC can hold days of silence
 FILE, OUTLINE = "listen.wav", "outline.npy"
 STEP = 64  # samples that one pair of the outline stands for
 FULL = 32767
@@ -27,7 +31,7 @@ def make(path: Path, folder: Path, sample_rate: int) -> float:
         sample_rate: in Hz.
 
     Raises:
-        AuscultError: as `io.blocks`; E_DISK.
+        AuscultError: as `io.blocks`; E_SETTING for more than twelve hours; E_DISK.
     """
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -50,6 +54,10 @@ def _write(path: Path, folder: Path, sample_rate: int, gain: float) -> float:
             rest = np.concatenate([rest, np.round(block * gain).clip(-FULL, FULL).astype(np.int16)])
             whole = len(rest) // STEP * STEP
             out.write(rest[:whole])
+            if out.frames > LONGEST_S * sample_rate:
+                raise AuscultError("E_SETTING", f"it is longer than {LONGEST_S / 3600:g} h; cut it into shorter files.")
+            if shutil.disk_usage(folder).free < SPARE:
+                raise OSError(errno.ENOSPC, "no space to spare")
             outline.append(extremes(rest[:whole]))
             rest = rest[whole:]
         out.write(rest)

@@ -1,12 +1,12 @@
 """Everything that one `auscult serve` holds while it runs, and how a recording is told to the page."""
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from anyio import CapacityLimiter
 
 from ..errors import AuscultError
 from . import grids
@@ -43,7 +43,7 @@ class Session:
         places = (state_dir, self.store.root, *(() if folder is None else (folder,)))
         self.places = [str(place) for place in places if len(place.parts) > 1]
         self.jobs = Jobs(start, self.shown)
-        self.one_at_a_time = threading.Lock()  # for the model in this process
+        self.drawing, self.explaining = CapacityLimiter(2), CapacityLimiter(1)  # at once; the others wait
         self._brightness: dict[str, tuple[float, float]] = {}
         self._pages: dict[str, None] = {}
         self._left: float | None = None
@@ -87,7 +87,7 @@ class Session:
         return self._brightness[entry.id]
 
     def saliency(self, sound: Sound, start_s: float, end_s: float | None) -> grids.Grid:
-        """What the model looked at in a stretch, its brightest place 255; one at a time.
+        """What the model looked at in a stretch, its brightest place 255; not from two threads.
 
         Raises:
             Refused: 422 for a stretch of more than a minute.
@@ -100,9 +100,8 @@ class Session:
         # with a margin: the ends of what `saliency` is given are faded, as those of a recording
         margin = round(self.model.clip.recording_fade_s * sound.rate) + 1
         begin, end = max(0, first - margin), min(sound.samples, last + margin)
-        with self.one_at_a_time:
-            part, times = sound.read(begin, end), ((first - begin) / sound.rate, (last - begin) / sound.rate)
-            found = saliency(self.model, part, *times)
+        part, times = sound.read(begin, end), ((first - begin) / sound.rate, (last - begin) / sound.rate)
+        found = saliency(self.model, part, *times)
         peak = float(found.values.max()) or 1.0
         values = np.round(found.values / peak * 255).astype(np.uint8)
         return grids.grid(values, self.model.clip, first / sound.rate, last / sound.rate)

@@ -19,6 +19,7 @@ from typing import Any, Literal
 from ..analysis.spreadsheet import printable
 from ..signal.io import AUDIO_SUFFIXES
 from .guard import Refused
+from .room import Room
 
 State = Literal["waiting", "queued", "running", "done", "failed", "cancelled"]
 PREFIX = "auscult-serve-"
@@ -67,7 +68,7 @@ class Store:
     def __init__(self, folder: Path | None = None) -> None:
         remove_leftovers()
         self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-        self.folder = folder
+        self.folder, self.room = folder, Room(self.root)
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self.scan()
@@ -128,6 +129,7 @@ class Store:
         with self._lock:
             self._entries.pop(entry.id, None)
         shutil.rmtree(entry.work, ignore_errors=True)
+        self.room.left(entry.id)
 
     def close(self) -> None:
         """Removes all uploads and what was made of recordings."""
