@@ -25,7 +25,7 @@ from typing import Any
 
 from .zygote import After, Child, Writing, warm
 
-EPOCHS = "epochs=4"
+EPOCHS = "epochs=3"
 KINDS: dict[str, tuple[str, ...]] = {
     "cross-entropy": (),
     "SAM, balanced": ("optimizer=sam", "sampler=balanced", "clip_grad=1"),

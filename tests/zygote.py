@@ -5,6 +5,7 @@ Linux and other POSIX systems; the process that forks has one thread.
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 import time
@@ -79,16 +80,20 @@ class Child:
     def __init__(self, work: Callable[[], object], log: Path) -> None:
         assert not Path("/proc/self/task").exists() or len(list(Path("/proc/self/task").iterdir())) == 1
         self.log, self.started = log, time.monotonic()
+        self.usage: resource.struct_rusage | None = None  # after `wait`: it begins with the memory of this process
         self.pid = os.fork()
         if self.pid == 0:
             os._exit(_work(work, log))
+        with contextlib.suppress(OSError):  # the child does it too: whoever comes first
+            os.setpgid(self.pid, self.pid)
 
     def wait(self, limit_s: float = LIMIT_S) -> int:
         """Its exit code, less than 0 for a signal."""
         deadline = time.monotonic() + limit_s
         while True:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            pid, status, usage = os.wait4(self.pid, os.WNOHANG)
             if pid:
+                self.usage = usage
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
                 os.killpg(self.pid, signal.SIGKILL)

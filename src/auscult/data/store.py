@@ -96,7 +96,10 @@ def places(corpus: Corpus) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[Any]:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere; reading it says so
+        return [path.name, None, None]
     return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
