@@ -58,7 +58,7 @@ class Bench:
     """
 
     def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.draw, self.tally = folder, random.Random(seed), Tally()
+        self.folder, self.seed, self.draw, self.tally = folder, seed, random.Random(), Tally()
         self.corpus = warm(folder)
         self.recipes = {kind: self._recipe(settings) for kind, settings in KINDS.items()}
         self.whole: dict[tuple[str, bool], tuple[float, Any]] = {}
@@ -106,6 +106,7 @@ class Bench:
 
     def trial(self, number: int) -> None:
         """Kills a training once or more, goes on with it, compares."""
+        self.draw.seed(f"{self.seed} {number}")  # so that a part of the trials can be had by itself
         kind = list(KINDS)[number % len(KINDS)]
         cold = self.draw.random() < SHARES["cold"]
         took_s, wanted = self.uninterrupted(kind, cold)
@@ -180,14 +181,14 @@ def difference(found: Any, wanted: Any) -> str:
     return "; ".join(f"{k}: {found[k]} instead of {wanted[k]}" for k in wanted if found[k] != wanted[k])[:600]
 
 
-def kill(n: int, seed: int, folder: Path) -> Tally:
-    """`n` trials; one line on stderr every twenty."""
+def kill(numbers: range, seed: int, folder: Path) -> Tally:
+    """The trials of these numbers; a line on stderr every ten."""
     bench, began = Bench(folder, seed), time.monotonic()
-    for number in range(n):
+    for done, number in enumerate(numbers, start=1):
         bench.trial(number)
-        if (number + 1) % 20 == 0:
+        if done % 10 == 0:
             spent = time.monotonic() - began
-            print(f"{number + 1} trials, {len(bench.tally.wrong)} wrong, {spent:.0f} s", file=sys.stderr, flush=True)
+            print(f"{done} trials, {len(bench.tally.wrong)} wrong, {spent:.0f} s", file=sys.stderr, flush=True)
     return bench.tally
 
 
@@ -196,9 +197,10 @@ def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.kill_train")
     options.add_argument("--n", type=int, default=200)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--first", type=int, default=0, help="number of the first trial")
     asked = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="auscult-kill-") as folder:
-        tally = kill(asked.n, asked.seed, Path(folder))
+        tally = kill(range(asked.first, asked.first + asked.n), asked.seed, Path(folder))
     print(f"{asked.n - len(tally.wrong)} of {asked.n} trainings ended as if nobody had stopped them")
     print(
         f"kill -9: {tally.kills}, {tally.writing} of them while a file was written ({tally.late} moments came too late)"
