@@ -36,6 +36,7 @@ def batch(*index: int, label: tuple[int, ...] | None = None) -> Batch:
 
 
 def test_the_loss_is_that_of_the_formula(file: str) -> None:
+    torch.manual_seed(0)
     settings = Distil(teacher=file, weight=0.6, temperature=3.0, cross_entropy=CrossEntropy(label_smoothing=0.1))
     objective = settings.build(4, [1, 1, 1])
     head = nn.Linear(4, 3)

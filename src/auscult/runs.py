@@ -15,40 +15,97 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AuscultError
+from .tensorfile import write_tensors
 from .version import __version__
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside `path` to write to; on leaving it is synced and takes the place of `path`.
 
+    What a killed process leaves under the temporary name is written over when `path` is written the next time.
+
     Raises:
         AuscultError: E_DISK when the disk is full or the folder cannot be written; the old file is untouched.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        with _claimed(path) as temporary:
+            yield temporary
+            with temporary.open("rb+") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+    except OSError as error:
+        raise unwritten(path, error) from error
+
+
+def unwritten(path: Path, error: OSError) -> AuscultError:
+    """The error for a file that could not be written: says why, and what to do."""
+    reason = error.strerror or str(error)
+    return AuscultError("E_DISK", f"cannot write {path}: {reason}. Free space or choose another folder.")
+
+
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[Path]:
+    """A temporary name that is this block's alone; the file is removed when the block fails.
+
+    The system holds the claim for the open file and gives it up when the process ends, however it ends.
+    """
+    own = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # where another process writes the same file just now
+    temporary, held = own, None
+    for name in (path.with_name(f".{path.name}.tmp"), own) if fcntl else ():
+        if (held := _hold(name)) is not None:
+            temporary = name
+            break
+    try:
         yield temporary
-        with temporary.open("rb+") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AuscultError("E_DISK", f"cannot write {path}: {reason}. Free space or choose another folder.") from error
-    finally:
-        with contextlib.suppress(NotADirectoryError):  # a parent is a file: there is nothing to remove
+    except BaseException:
+        with contextlib.suppress(OSError):  # of a disk that fails, which is being told
             temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        if held is not None:
+            os.close(held)
+
+
+def _hold(name: Path, create: int = os.O_CREAT) -> int | None:
+    """An open file that nobody else holds under that name; None where somebody does, or it cannot be opened."""
+    try:
+        held = os.open(name, os.O_RDWR | create, 0o666)
+    except OSError:
+        return None  # the caller's own attempt says why
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(held), name.stat()):  # else it was renamed between the two calls
+            os.ftruncate(held, 0)
+            return held
+    except OSError:
+        pass
+    os.close(held)
+    return None
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files of `replacing` whose processes were killed; those being written stay."""
+    for name in folder.glob(".*.tmp") if fcntl else ():
+        if (held := _hold(name, create=0)) is not None:
+            name.unlink()
+            os.close(held)
 
 
 def file_sha256(path: Path) -> str:
@@ -111,15 +168,16 @@ def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes nested dicts and lists of tensors, numbers and strings to one safetensors file.
-
-    Tensors that share memory are stored each for itself.
-    """
+    """Writes nested dicts and lists of tensors, numbers and strings to one safetensors file."""
     tensors: dict[str, Tensor] = {}
     tree = pack(state, tensors)
-    unshared = {name: t.clone() for name, t in tensors.items()}
-    with replacing(path) as temporary:
-        save_file(unshared, temporary, metadata={"auscult": __version__, "tree": json.dumps(tree)})
+    save_tensors(path, tensors, {"auscult": __version__, "tree": json.dumps(tree)})
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
+    """Writes a safetensors file, so that it is either the old one or the whole new one; equal content, equal bytes."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        write_tensors(file, tensors, words)
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -137,6 +195,22 @@ def load_state(path: Path) -> dict[str, Any]:
         raise AuscultError(
             "E_RUN", f"{path} is no checkpoint of auscult: {error}. Train again, or delete it."
         ) from error
+
+
+def scores_in(folder: Path) -> dict[str, Any] | None:
+    """The content of scores.json; None where it, or the predictions.csv that it was made with, is not there.
+
+    An evaluation that was killed between the two files leaves the predictions of the one before beside its scores.
+
+    Raises:
+        AuscultError: E_RUN.
+    """
+    scores, predictions = folder / "scores.json", folder / "predictions.csv"
+    if not (scores.exists() and predictions.exists()):
+        return None
+    told = read_json(scores)
+    wanted = told.get("predictions_sha256")  # scores of earlier versions have none
+    return told if wanted is None or wanted == file_sha256(predictions) else None
 
 
 class Run:
@@ -170,11 +244,18 @@ class Run:
         return self.folder / "weights" / f"{selection}.safetensors"
 
     def log(self, record: dict[str, Any]) -> None:
-        """Appends one line to metrics.jsonl and syncs it."""
-        with self.metrics.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(record) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
+        """Appends one line to metrics.jsonl and syncs it.
+
+        Raises:
+            AuscultError: E_DISK; half a line may stay, which `history` leaves out and `rewind` removes.
+        """
+        try:
+            with self.metrics.open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(record) + "\n")
+                handle.flush()
+                os.fsync(handle.fileno())
+        except OSError as error:
+            raise unwritten(self.metrics, error) from error
         for listener in self.listeners:
             listener(record)
 

@@ -28,7 +28,7 @@ from .errors import AuscultError, unknown
 from .recipes import RecipeSpec, recipe
 from .recipes.spec import Selection
 from .recipes.studies import Row, Study
-from .runs import Run, read_json, write_json
+from .runs import Run, read_json, scores_in, unwritten, write_json
 from .train import train
 
 OF_ALL_RUNS = ("E_DATA", "E_DISK")  # what is wrong with the data or the disk would stop every run of the study
@@ -101,9 +101,9 @@ class View:
     @property
     def scored(self) -> bool:
         """Whether its files are there."""
-        if not all((self.folder / name).exists() for name in FILES):
+        told = scores_in(self.folder)
+        if told is None or not all((self.folder / name).exists() for name in FILES):
             return False
-        told = read_json(self.folder / FILES[0])
         return (told["facts"]["selection"], told["split"]) == (self.selection, self.split)
 
 
@@ -325,19 +325,19 @@ def claimed(lock: Path) -> Iterator[bool]:
     """
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a", encoding="utf-8")
+        handle = lock.open("ab", buffering=0)
     except OSError as error:
-        raise AuscultError("E_DISK", f"cannot make {lock}: {error.strerror}. Choose another --out.") from error
+        raise unwritten(lock, error) from error
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            mine = False
-        else:
             mine = True
             handle.truncate(0)
-            handle.write(f"{os.getpid()}\n")
-            handle.flush()
+            handle.write(b"%d\n" % os.getpid())
+        except BlockingIOError:
+            mine = False
+        except OSError as error:
+            raise unwritten(lock, error) from error
         yield mine
 
 
@@ -354,10 +354,10 @@ def whole(plan: Plan, row: PlannedRow, run: Run) -> bool:
 
 def finished(run: Run) -> bool:
     """Whether a run has all its epochs, and the scores of the epoch its own recipe chooses."""
-    files = [run.folder / "scores.json", run.folder / "predictions.csv"]
-    if not run.exists or not all(file.exists() for file in files):
+    scored = scores_in(run.folder)
+    if not run.exists or scored is None:
         return False
-    asked, scored, records = run.settings()["recipe"], read_json(files[0]), run.history()
+    asked, records = run.settings()["recipe"], run.history()
     whole = bool(records) and records[-1]["epoch"] == asked["epochs"]
     return whole and (scored["facts"]["selection"], scored["split"]) == (asked["selection"], asked["split"])
 

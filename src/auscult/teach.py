@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from .config import from_dict
 from .errors import AuscultError
 from .evaluate import load_trained, probabilities
 from .recipes import RecipeSpec
-from .runs import Run, replacing
+from .runs import Run, save_tensors
 
 SAME = ("dataset", "partial")  # settings of a run that its fellow teachers share, so that all mean the same cycles
 
@@ -49,6 +48,5 @@ def teach(runs: Sequence[Run], out: Path, data: Path | None = None, device: str 
     mean[taught] = total[taught] / len(runs)
     held = {"probabilities": torch.from_numpy(mean).float(), "labels": torch.tensor(whole, dtype=torch.int64)}
     about = {"dataset": first["dataset"], "runs": ", ".join(str(run.folder) for run in runs)}
-    with replacing(out) as temporary:
-        save_file(held, temporary, metadata=about)
+    save_tensors(out, held, about)
     return {"cycles": len(whole), "taught": len(taught), "runs": len(runs)}

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from .errors import AuscultError
 from .progress import say
-from .runs import replacing
+from .runs import save_tensors
 
 WRAPPERS = ("state_dict", "model")  # Lightning and many others; VMamba
 SPARE_BYTES = 1 << 30
@@ -84,8 +83,7 @@ def rewrite(path: Path, out: Path) -> dict[str, Any]:
     state = {name: t.contiguous().clone() for name, t in _unwrap(_pickled(path), path).items()}
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    with replacing(out) as temporary:
-        save_file(state, temporary, metadata={"converted_from": path.name, "source_sha256": digest})
+    save_tensors(out, state, {"converted_from": path.name, "source_sha256": digest})
     rows = [[name, str(t.dtype).removeprefix("torch."), list(t.shape)] for name, t in state.items()]
     return {"rows": rows, "source_sha256": digest}
 

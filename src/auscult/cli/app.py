@@ -1,5 +1,6 @@
 """The commands, how errors are shown, and exit codes: 0 all well, 1 failed, 2 usage, 3 some failed, 130 stopped."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from .verify import verify
 from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "serve"),
@@ -99,8 +101,20 @@ def run(arguments: Sequence[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:  # `auscult list | head`: the reader has gone, nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_stdout()
         return FAILED
+    except OSError as error:  # of a library's own files, or of stdout
+        if error.errno not in FULL:
+            raise
+        leave_stdout()
+        where = error.filename or "what this command prints, or a temporary file"
+        complain("E_DISK", f"cannot write {where}: {error.strerror}. Free space, then run the same command again.")
+        return FAILED
+
+
+def leave_stdout() -> None:
+    """What is left in the buffer goes nowhere, instead of failing once more when the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(code: str, message: str) -> None:

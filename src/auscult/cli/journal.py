@@ -5,6 +5,7 @@ its prediction, or its error. A line that a kill cut short, or that is none of o
 and those recordings are done again; so is one whose process died.
 """
 
+import contextlib
 import json
 import os
 import stat
@@ -35,14 +36,17 @@ class Journal:
     def __init__(self, folder: Path, asked: Line, resume: bool) -> None:
         self.path = folder / NAME
         self._places: dict[tuple[str, str], int] = {}
-        if resume and self.path.exists():
-            if not self.path.is_file():  # a pipe would be waited for
-                raise AuscultError("E_DISK", f"{self.path} is no regular file; name another --out.")
-            self._read(asked)
-        else:
-            self._append_first(asked)
-        self._file = self.path.open("r+b", buffering=0)  # a full disk must not show later
-        self._file.seek(0, os.SEEK_END)
+        try:
+            if resume and self.path.exists():
+                if not self.path.is_file():  # a pipe would be waited for
+                    raise AuscultError("E_DISK", f"{self.path} is no regular file; name another --out.")
+                self._read(asked)
+            else:
+                self._append_first(asked)
+            self._file = self.path.open("r+b", buffering=0)  # a full disk must not show later
+            self._file.seek(0, os.SEEK_END)
+        except OSError as error:
+            raise AuscultError("E_DISK", f"cannot use {self.path}: {error.strerror}. Name another --out.") from error
 
     def close(self) -> None:
         """Leaves the file whole."""
@@ -65,8 +69,9 @@ class Journal:
                 rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError as error:
-            self._file.truncate(place)
-            self._file.seek(place)
+            with contextlib.suppress(OSError):  # a line that stays cut is dropped by --resume
+                self._file.truncate(place)
+                self._file.seek(place)
             raise AuscultError("E_DISK", f"cannot write {self.path}: {error.strerror}. --resume goes on.") from error
         self._places[line["recording"], line["sha256"]] = place
 

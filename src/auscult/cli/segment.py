@@ -3,7 +3,9 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
 
 from ..analysis.spreadsheet import csv_text, printable
 from ..errors import AuscultError
@@ -15,7 +17,12 @@ Format = Literal["txt", "csv"]
 ALL_FAILED, SOME_FAILED = 1, 3
 
 
-def segment(*paths: Path, out: Path | None = None, format: Format = "txt") -> int:
+def segment(
+    *paths: Path,
+    out: Path | None = None,
+    format: Format = "txt",
+    overwrite: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
     """Finds the breathing cycles of recordings, from the start of an inspiration to the start of the next.
 
     Prints them, or writes them into a folder. A recording where no breathing can be told has none: it is named, and
@@ -26,6 +33,7 @@ def segment(*paths: Path, out: Path | None = None, format: Format = "txt") -> in
         out: folder to write to; never beside the recordings. Printed without it.
         format: txt has start and end in seconds, parted by a tab, as the first columns of an ICBHI annotation: a file
             for each recording, and where several are printed its name before them. csv is one table with a header.
+        overwrite: replace results that are in the folder.
     """
     from ..progress import say, track
     from ..signal.segment import segment_file
@@ -35,7 +43,7 @@ def segment(*paths: Path, out: Path | None = None, format: Format = "txt") -> in
     files, missing = expand(paths)
     if out is not None:
         check_stems(files, format)
-        check_out(out, files, overwrite=False)
+        check_out(out, files, overwrite)
     prepare_process()
     found: dict[Path, list[Interval]] = {}
     errors = [(code, text) for _, code, text in missing]

@@ -1,13 +1,13 @@
 """Features on disk, one memory-mapped array under a fingerprint of everything that made it."""
 
-import contextlib
+import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import platformdirs
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ..config import fingerprint, to_dict
 from ..errors import AuscultError
-from ..runs import read_json, replacing, write_json
+from ..runs import read_json, replacing, sweep, write_json
 from ..signal import io
 from ..signal.clip import Clip
 from .cycles import Corpus, Cycle, Problem
 
 FRONT_END = 1  # raise it when decoding, cutting or the filterbank change their numbers
+BLOCK = 2**20
 DTYPE = np.float16  # log-mel values lie within +-16: a step of at most 0.008, a thousandth of their spread
 
 
@@ -95,7 +96,10 @@ def places(corpus: Corpus) -> dict[str, Any]:
 
 
 def _stamp(path: Path) -> list[Any]:
-    stat = path.stat()
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nowhere; reading it says so
+        return [path.name, None, None]
     return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
@@ -140,16 +144,19 @@ def _make(
     problems: list[Problem] = []
     unusable: list[int] = []
     recordings = by_recording(corpus)
-    with replacing(file) as temporary, _open_array(temporary, shape) as whole:
-        array = whole.reshape(-1, clip.n_mels)  # a view
+    sweep(file.parent)  # of stores that a kill left half made, a gigabyte each
+    with replacing(file) as temporary, temporary.open("wb") as array:
+        write = _reserved(array, shape)
         for done, (stem, rows) in enumerate(recordings):
             cycles = [corpus.cycles[row] for row in rows]
             try:
-                for row, fbank in zip(rows, recording_features(corpus.audio[stem], cycles, clip), strict=True):
-                    array[ends[row] - len(fbank) : ends[row]] = fbank
+                made = recording_features(corpus.audio[stem], cycles, clip)
             except AuscultError as error:
                 problems.append(Problem(path=str(corpus.audio[stem]), code=error.code, message=error.message))
                 unusable.extend(rows)
+            else:
+                for row, fbank in zip(rows, made, strict=True):
+                    write(int(ends[row]) - len(fbank), fbank)
             if progress:
                 progress(done + 1, len(recordings))
         if len(unusable) == len(corpus.cycles):
@@ -164,11 +171,22 @@ def by_recording(corpus: Corpus) -> list[tuple[str, list[int]]]:
     return [(stem, list(group)) for stem, group in groupby(rows, key=lambda row: corpus.cycles[row].recording)]
 
 
-@contextlib.contextmanager
-def _open_array(path: Path, shape: tuple[int, ...]) -> Iterator[NDArray[np.float16]]:
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=DTYPE, shape=shape)
-    yield array
-    array.flush()
+def _reserved(file: BinaryIO, shape: tuple[int, ...]) -> Callable[[int, NDArray[np.float16]], None]:
+    """Writes an array of zeros as .npy; gives what then writes rows of filterbanks (T, F) from a frame on.
+
+    Every page is written at once: a full disk is an error now. Through a memory map it would end the process (SIGBUS).
+    """
+    head = {"descr": np.lib.format.dtype_to_descr(np.dtype(DTYPE)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, head)
+    start, left = file.tell(), math.prod(shape) * np.dtype(DTYPE).itemsize
+    while left:
+        left -= file.write(bytes(min(left, BLOCK)))
+
+    def write(frame: int, fbank: NDArray[np.float16]) -> None:
+        file.seek(start + frame * fbank.shape[1] * fbank.itemsize)
+        file.write(np.ascontiguousarray(fbank).data)
+
+    return write
 
 
 def recording_features(path: Path, cycles: list[Cycle], clip: Clip) -> list[NDArray[np.float16]]:

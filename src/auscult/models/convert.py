@@ -12,11 +12,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import AuscultError
-from ..runs import file_sha256, replacing
+from ..runs import file_sha256, save_tensors
 from ..tensorfile import read_header
 from .weights import FORMAT, load_weights, read_tensors
 
@@ -84,8 +83,7 @@ def convert(path: Path, out: Path) -> Converted:
 
 def _copied(path: Path, out: Path) -> Converted:
     state, digest = _safetensors(path), file_sha256(path)
-    with replacing(out) as temporary:
-        save_file(state, temporary, metadata={"converted_from": path.name, "source_sha256": digest})
+    save_tensors(out, state, {"converted_from": path.name, "source_sha256": digest})
     rows = tuple((name, str(t.dtype).removeprefix("torch."), tuple(t.shape)) for name, t in state.items())
     return Converted(rows=rows, source_sha256=digest, sha256=file_sha256(out))
 

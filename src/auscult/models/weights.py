@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import AuscultError
-from ..runs import replacing
+from ..runs import save_tensors
 from ..tensorfile import read_header
 from ..version import __version__
 
@@ -51,17 +50,15 @@ def digest(state: dict[str, Tensor]) -> str:
 
 def save_weights(path: Path, weights: Weights) -> None:
     """Writes a weights file, atomically."""
-    state = {name: t.detach().cpu().contiguous().clone() for name, t in weights.state.items()}
     head = {
         "format": FORMAT,
         "auscult": __version__,
         "recipe": json.dumps(weights.recipe),
         "classes": json.dumps(weights.classes),
         "facts": json.dumps(weights.facts),
-        "sha256": digest(state),
+        "sha256": digest(weights.state),
     }
-    with replacing(path) as temporary:
-        save_file(state, temporary, metadata=head)
+    save_tensors(path, weights.state, head)
 
 
 def load_weights(path: Path) -> Weights:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ..errors import AuscultError
-from ..runs import read_json, write_json, write_text
+from ..runs import read_json, unwritten, write_json, write_text
 from .guard import Refused
 from .store import Entry
 
@@ -109,10 +109,13 @@ class Reviews:
                 raise Refused(409, "E_CONFLICT", "this recording was reviewed elsewhere meanwhile; load it again.")
             breaths = sorted(review.breaths, key=lambda breath: (breath.start_s, breath.end_s))
             stored = Review(version=review.version + 1, breaths=breaths, notes=review.notes)
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write_json(self._file(entry.sha256), stored.model_dump())
-            if entry.stamp is not None:
+            try:
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            except OSError as error:
+                raise unwritten(self.folder, error) from error
+            if entry.stamp is not None:  # before the review: who is told that it failed may save that version again
                 write_text(self.folder / "stamps" / entry.stamp, entry.sha256)
+            write_json(self._file(entry.sha256), stored.model_dump())
             self._known[entry.sha256] = stored
         return stored
 

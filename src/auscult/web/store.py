@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..analysis.spreadsheet import printable
+from ..runs import unwritten
 from ..signal.io import AUDIO_SUFFIXES
 from .guard import Refused
 from .room import Room
@@ -63,11 +64,17 @@ class Store:
 
     Args:
         folder: whose recordings are listed; None for uploads only.
+
+    Raises:
+        AuscultError: E_DISK.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
         remove_leftovers()
-        self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        try:
+            self.root = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        except OSError as error:
+            raise unwritten(Path(error.filename or tempfile.gettempdir()), error) from error
         self.folder, self.room = folder, Room(self.root)
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
@@ -96,10 +103,17 @@ class Store:
         return Entry(id=id, name=name, source="folder", path=path, work=self.root / id, stamp=stamp)
 
     def upload(self, name: str) -> Entry:
-        """A place for a new upload; it is listed after `add`."""
+        """A place for a new upload; it is listed after `add`.
+
+        Raises:
+            Refused: 507 for a full disk.
+        """
         id = secrets.token_hex(12)
         work = self.root / id
-        work.mkdir(mode=0o700)
+        try:
+            work.mkdir(mode=0o700)
+        except OSError as error:
+            raise Refused(507, "E_DISK", f"the upload could not be kept: {error.strerror}. Free space.") from error
         return Entry(id=id, name=shown_name(name), source="upload", path=work / "upload", work=work)
 
     def add(self, entry: Entry) -> None:

@@ -1,0 +1,7 @@
+"""See `through`."""
+
+import sys
+
+from .through import main
+
+sys.exit(main())
