@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,7 @@ class Job:
     def model(self) -> "Model":
         return self.scorer.model
 
-    def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Iterator[Line]:
+    def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Generator[Line, None, None]:
         """What becomes of each recording; from workers as it comes, unless asked for in order."""
         if self.engine == "ray":
             from ..ray_workers import ray_workers
@@ -210,7 +210,7 @@ def to_folder(job: Job, files: list[Path], missing: list[Missing], out: Path, re
     keys: list[tuple[str, str]] = []
     started, state, kept = time.perf_counter(), "stopped", 0
 
-    def tasks() -> Iterator[Task]:
+    def tasks() -> Generator[Task, None, None]:
         nonlocal kept
         annotations = Path(scoring.annotations) if scoring.annotations else None
         for file in track(files, "recordings"):
