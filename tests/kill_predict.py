@@ -76,13 +76,22 @@ def alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen]:
-    """The command, which is gone when the block is left."""
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as job:
+    """The command, which is gone when the block is left.
+
+    Raises:
+        AssertionError: where it had ended by itself, and not as it should.
+    """
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said) as job,
+    ):
         try:
             yield job
         finally:
             job.kill()
+        if job.wait() > 0:  # by itself
+            said.seek(0)
+            assert job.returncode == 3, said.read().decode()
 
 
 def until(job: subprocess.Popen, out: Path, count: int) -> None:
