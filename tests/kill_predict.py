@@ -28,6 +28,8 @@ from . import folder
 ORPHANS_END_S = 20.0
 LIMIT_S = 900.0
 WORKERS = b"auscult.cli.worker", b"ray::Holder"
+# Ray's own helpers, before and after they have set their titles: they end by themselves, up to a minute later
+LATE = b"ray::DashboardAgent", b"ray::RuntimeEnvAgent", b"/dashboard/agent.py", b"/runtime_env/agent/main.py"
 
 
 class Killed(NamedTuple):
@@ -119,7 +121,7 @@ def one_round(command: list[str], out: Path, total: int, worker_too: bool, draw:
                     os.kill(int(draw.choice(workers)), signal.SIGKILL)
         until(job, out, int(last))
         time.sleep(draw.uniform(0, 0.05) if last else draw.uniform(0, 5))  # while it starts, too
-        ours = family(job.pid)
+        ours = [pid for pid in family(job.pid) if not any(name in words_of(pid) for name in LATE)]
         if job.poll() is not None:
             return None
         job.send_signal(signal.SIGKILL)
