@@ -121,14 +121,17 @@ def one_round(command: list[str], out: Path, total: int, worker_too: bool, draw:
                     os.kill(int(draw.choice(workers)), signal.SIGKILL)
         until(job, out, int(last))
         time.sleep(draw.uniform(0, 0.05) if last else draw.uniform(0, 5))  # while it starts, too
-        ours = [pid for pid in family(job.pid) if not any(name in words_of(pid) for name in LATE)]
+        words = {pid: words_of(pid) for pid in family(job.pid)}
+        ours = {pid: told for pid, told in words.items() if not any(name in told for name in LATE)}
         if job.poll() is not None:
             return None
         job.send_signal(signal.SIGKILL)
         job.wait()
     deadline = time.monotonic() + ORPHANS_END_S
     while left := [pid for pid in ours if alive(pid)]:
-        assert time.monotonic() < deadline, f"processes {left} outlive the one that started them"
+        assert time.monotonic() < deadline, (
+            f"these outlive the one that started them: {[(ours[pid], words_of(pid)) for pid in left]}"
+        )
         time.sleep(0.05)
     there = lines(out)
     return Killed(len(there), sum(line.get("error", [""])[0] == "E_RUN" for line in there))
