@@ -44,7 +44,7 @@ class Killer(threading.Thread):
 
     def __init__(self, run: Run) -> None:
         super().__init__(daemon=True)
-        self.run_, self.at, self.left = run, 0.0, 0
+        self.run_, self.at, self.left, self.listened = run, 0.0, 0, set[str]()
         self.start()
 
     def run(self) -> None:
@@ -55,6 +55,8 @@ class Killer(threading.Thread):
             time.sleep(0.005)
         children = psutil.Process().children(recursive=True)
         workers = [process for process in children if "RayTrainWorker" in " ".join(process.cmdline())]
+        sockets = [c for process in children for c in process.net_connections("tcp") if c.status == "LISTEN"]
+        self.listened = {socket.laddr.ip for socket in sockets}
         max(workers, key=lambda process: process.pid).kill()
         self.left = len(self.run_.history())
         self.at = time.monotonic()
@@ -71,6 +73,7 @@ def test_a_killed_worker_is_no_loss(ray: Any, corpus: Path, tmp_path: Path, caps
     train_by_ray(small_recipe("epochs=4"), "synthetic", corpus, killed.folder, 2, **arguments)
     over = time.monotonic()
     killer.join()
+    assert killer.listened == {"127.0.0.1", "::ffff:127.0.0.1"}
     assert 1 <= killer.left < 4, "it was over before a worker was killed"
     said = capsys.readouterr().err.splitlines()
     print(f"{over - began:.1f} s in all, {over - killer.at:.1f} s of them after a worker was killed")

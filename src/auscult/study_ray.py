@@ -51,14 +51,18 @@ def carry_out_by_ray(
         else:
             waiting[work.remote(given, *key)] = key
     begun = Begun(out, list(waiting.values()))
-    while waiting:
-        done, _ = ray.wait(list(waiting), timeout=LOOK_EVERY_S)
-        for key in begun.new():
-            tell(Outcome(row=key[0], seed=key[1], what="started"))
-        for task in done:
-            key = waiting.pop(task)
-            outcomes[key] = outcome_of(ray, task, key)
-            tell(outcomes[key])
+    try:
+        while waiting:
+            done, _ = ray.wait(list(waiting), timeout=LOOK_EVERY_S)
+            for key in begun.new():
+                tell(Outcome(row=key[0], seed=key[1], what="started"))
+            for task in done:
+                key = waiting.pop(task)
+                outcomes[key] = outcome_of(ray, task, key)
+                tell(outcomes[key])
+    finally:
+        for task in waiting:
+            ray.cancel(task, force=True)
     return [outcomes[row.name, seed] for seed, row in plan.in_order()]
 
 
@@ -92,10 +96,10 @@ def kept(plan: Plan, row: PlannedRow, run: Run) -> bool:
 def bring_to_end(given: tuple[Any, ...], name: str, seed: int) -> Outcome | tuple[Code, str]:
     """The task: one run of a study; what would stop them all is given, not raised."""
     plan, data, out, score, prepare, cores = given
-    prepare()
-    torch.set_num_threads(cores)
     row = next(row for _, row in plan.in_order() if row.name == name)
     try:
+        prepare()
+        torch.set_num_threads(cores)
         return one_run(plan, row, seed, data, run_folder(out, name, seed), score, lambda outcome: None)
     except AuscultError as error:
         return error.code, error.message
