@@ -15,6 +15,7 @@ import pytest
 import soundfile
 
 WORDS = os.strerror(errno.ENOSPC)
+OPEN = "/proc/self/fd/{}"  # a link to the file that is open
 
 
 class Disk:
@@ -32,7 +33,7 @@ class Disk:
 
     def use(self, path: Any = None) -> bool:
         """Takes one; False where the disk is full."""
-        if path is not None and not os.path.realpath(os.fspath(path)).startswith(self.root):
+        if path is not None and not os.path.realpath(os.fsdecode(path)).startswith(self.root):
             return True
         with self.lock:
             self.used += 1
@@ -68,10 +69,10 @@ def opened(disk: Disk, true: Callable[..., Any]) -> Callable[..., Any]:
         file: Any, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None,
         newline: Any = None, closefd: bool = True, opener: Any = None,
     ) -> Any:  # fmt: skip
-        ours = not isinstance(file, int) and os.path.realpath(os.fspath(file)).startswith(disk.root)
+        ours = not isinstance(file, int) and os.path.realpath(os.fsdecode(file)).startswith(disk.root)
         if not ours or not set(mode) & set("wax+") or opener is not None:
             return true(file, mode, buffering, encoding, errors, newline, closefd, opener)
-        if not Path(os.fspath(file)).exists():
+        if not Path(os.fsdecode(file)).exists():
             disk.take(file)
         raw = File(os.fspath(file), mode.replace("b", "").replace("t", ""))
         raw.disk = disk
@@ -91,12 +92,12 @@ def full(disk: Disk) -> Iterator[Disk]:
     }
 
     def os_open(path: Any, flags: int, *rest: Any, **named: Any) -> int:
-        if flags & os.O_CREAT and not Path(os.fspath(path)).exists():
+        if flags & os.O_CREAT and not Path(os.fsdecode(path)).exists():
             disk.take(path)
         return true["open"](path, flags, *rest, **named)
 
     def fsync(handle: Any) -> None:
-        disk.take()
+        disk.take(OPEN.format(handle if isinstance(handle, int) else handle.fileno()))
         true["fsync"](handle)
 
     def twice(name: str) -> Callable[..., Any]:
@@ -107,7 +108,7 @@ def full(disk: Disk) -> Iterator[Disk]:
         return moved
 
     def mkdir(path: Any, *rest: Any, **named: Any) -> None:
-        if not Path(os.fspath(path)).exists():
+        if not Path(os.fsdecode(path)).exists():
             disk.take(path)
         true["mkdir"](path, *rest, **named)
 

@@ -10,6 +10,7 @@ from auscult.errors import AuscultError
 from auscult.runs import Run, write_json
 from auscult.train import train
 
+from .disk import Disk, full
 from .small import small_corpus, small_recipe
 
 RECORD = {"epoch": 1, "lr": 0.25, "loss": {"ce": 1.5}, "validation": {"4-class": {"Score": 0.5, "normal": 7}}}
@@ -65,6 +66,22 @@ def test_a_tracker_that_cannot_be_used_is_refused_before_any_work(
     with pytest.raises(AuscultError, match=r"E_SETTING.*comet_ml is not installed.*pip install comet-ml"):
         tracking.chosen("comet_ml")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_tracker_that_fails_on_the_way_is_said_and_the_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("tensorboard")
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    with tracking.tracked(run, "tensorboard"):
+        run.log(RECORD)
+        with full(Disk(run.folder / "tensorboard", 0)):
+            run.log(RECORD | {"epoch": 2})
+            run.log(RECORD | {"epoch": 3})
+    said = capsys.readouterr().err
+    assert said.count("the tracker tensorboard stopped: ") == 1 and "No space left" in said and "Traceback" not in said
+    assert len(run.history()) == 3 and not run.listeners
 
 
 def test_a_tracker_that_does_not_start_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

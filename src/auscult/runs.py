@@ -9,6 +9,7 @@ file. Tensors are safetensors, everything else is JSON: nothing here can run cod
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -32,6 +33,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of the system's error: there is no room
 
 
 @contextlib.contextmanager

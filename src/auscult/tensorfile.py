@@ -1,6 +1,6 @@
 """What a safetensors file says of itself, checked against the file before anything is read or allocated; and writing.
 
-The file comes from anybody. The library checks its header too; here a pipe is not waited for, a header may have 16 MiB
+The file comes from anybody. The library checks its header too; here a pipe is not waited for, a header may have 4 MiB
 instead of 100, and a name, a type or a size that cannot be is refused in words, whatever library is installed.
 
 Files are written here too: the library puts the words in an order that changes from process to process, so equal
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .errors import AuscultError
 
-MAX_HEADER_BYTES = 2**24  # of the largest published network here, 0.1 MB
+MAX_HEADER_BYTES = 2**22  # of the largest published network here, 0.1 MB
 MAX_TENSORS = 2**16
 MAX_AXES = 8
 BYTES = {

@@ -5,13 +5,15 @@ They only read what a run logs. Which one it was changes no result, so it is no 
 
 import contextlib
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import Any
 
 from .config import flat
 from .errors import AuscultError, unknown
-from .runs import Run
+from .progress import say
+from .runs import FULL, Run, unwritten
 
 NONE, DEFAULT = "none", "tensorboard"
 PROJECT = "auscult"  # what a tracker that keeps many runs calls them
@@ -44,24 +46,52 @@ def chosen(name: str | None) -> str:
 def tracked(run: Run, name: str) -> Iterator[None]:
     """Sends every record that `run` logs to a tracker too, until the block is left.
 
+    A tracker that fails on the way, with the network or the disk, is said and left out; the run goes on.
     Tensorboard's files lie in RUN/tensorboard: `tensorboard --logdir RUNS` shows all runs of a folder.
 
     Args:
         name: as `chosen` gives it.
 
     Raises:
-        AuscultError: E_SETTING when the tracker does not start.
+        AuscultError: E_SETTING when the tracker does not start, E_DISK when it cannot write.
     """
     if name == NONE:
         yield
         return
-    tracker = started(run, name)
-    run.listeners.append(lambda record: tracker.log(numbers(record), step=record["epoch"]))
+    tracker, well = started(run, name), True
+
+    def attempt(call: Callable[..., object], *words: Any, **named: Any) -> None:
+        nonlocal well
+        try:
+            if well:
+                call(*words, **named)
+        except Exception as error:  # each tracker has errors of its own
+            well = False
+            say(f"the tracker {name} stopped: {error}; the training goes on without it")
+
+    run.listeners.append(lambda record: attempt(tracker.log, numbers(record), step=record["epoch"]))
+    with silent_threads(name):
+        try:
+            yield
+        finally:
+            run.listeners.pop()
+            attempt(tracker.finish)
+
+
+@contextlib.contextmanager
+def silent_threads(module: str) -> Iterator[None]:
+    """Threads of that module end without a traceback on the terminal; their error comes up at the next call."""
+    before = threading.excepthook
+
+    def hook(what: threading.ExceptHookArgs) -> None:
+        if type(what.thread).__module__.partition(".")[0] != module:
+            before(what)
+
+    threading.excepthook = hook
     try:
         yield
     finally:
-        run.listeners.pop()
-        tracker.finish()
+        threading.excepthook = before
 
 
 def started(run: Run, name: str) -> Any:
@@ -75,6 +105,8 @@ def started(run: Run, name: str) -> Any:
         if not kind.requires_logging_directory:
             tracker.store_init_configuration({"run": str(run.folder), **flat(run.settings())})
     except Exception as error:  # each tracker has errors of its own: no key, no server, no folder
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise unwritten(run.folder / name, error) from error
         raise AuscultError("E_SETTING", f"the tracker {name} does not start: {error}. --track none goes on.") from error
     return tracker
 

@@ -73,7 +73,7 @@ def _files(raw: bytes, head: dict[str, Any], data: bytes) -> dict[str, bytes]:
         "half": raw[: len(raw) // 2], "one byte less": raw[:-1], "one byte more": raw + b"\0", "one bit": bytes(flipped),
         "text": b"not a checkpoint" * 10, "zeros": bytes(1000), "ones": b"\xff" * 1000, "zip": b"PK\x03\x04" + bytes(500),
         "pickle": pickle.dumps({"w": 1}), "header of 2^63": joined(b"{}", b"", 2**63), "header of 2^64": b"\xff" * 8 + b"{}",
-        "header of 17 MiB": joined(b"{" + b" " * MAX_HEADER_BYTES + b"}", b""), "header list": joined([], b""),
+        "header too long": joined(b"{" + b" " * MAX_HEADER_BYTES + b"}", b""), "header list": joined([], b""),
         "header deep": joined(b"[" * 100_000, b""), "header latin-1": joined(b'{"\xe9": 1}', b""),
         "entry text": joined({"w": "F32"}, b""), "type unknown": tensor("F1"), "type list": tensor(["F32"]),
         "shape negative": tensor(shape=(-2,)), "shape float": tensor(shape=(2.0,)), "shape true": tensor(shape=(True, 2)),

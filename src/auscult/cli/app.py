@@ -1,6 +1,6 @@
 """The commands, how errors are shown, and exit codes: 0 all well, 1 failed, 2 usage, 3 some failed, 130 stopped."""
 
-import errno
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ from .verify import verify
 from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 EXTRAS = {
     **dict.fromkeys(("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers"), "train"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "serve"),
@@ -104,6 +103,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         leave_stdout()
         return FAILED
     except OSError as error:  # of a library's own files, or of stdout
+        from ..runs import FULL  # which imports torch
+
         if error.errno not in FULL:
             raise
         leave_stdout()
@@ -114,7 +115,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def leave_stdout() -> None:
     """What is left in the buffer goes nowhere, instead of failing once more when the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):  # it is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(code: str, message: str) -> None:
