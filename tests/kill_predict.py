@@ -28,8 +28,15 @@ from . import folder
 ORPHANS_END_S = 20.0
 LIMIT_S = 900.0
 WORKERS = b"auscult.cli.worker", b"ray::Holder"
-# Ray's own helpers, before and after they have set their titles: they end by themselves, up to a minute later
-LATE = b"ray::DashboardAgent", b"ray::RuntimeEnvAgent", b"/dashboard/agent.py", b"/runtime_env/agent/main.py"
+# Ray's own: helpers, before and after they have set their titles, and a worker that was just starting. They end by
+# themselves, up to some minutes later, when they have given up looking for what started them.
+LATE = (
+    b"ray::DashboardAgent",
+    b"ray::RuntimeEnvAgent",
+    b"/dashboard/agent.py",
+    b"/runtime_env/agent/main.py",
+    b"/workers/default_worker.py",
+)
 
 
 class Killed(NamedTuple):

@@ -1,4 +1,5 @@
 import json
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -115,3 +116,8 @@ def test_a_part_of_a_spec_that_was_just_named_can_be_set() -> None:
 
     made = override(recipe("dass_nano"), ["optimizer=sam", "optimizer.rho=0.1", "optimizer.base.lr=1e-4"])
     assert (made.optimizer.rho, made.optimizer.base.lr) == (0.1, 1e-4)  # type: ignore[attr-defined]
+
+
+def test_an_error_comes_back_from_another_process() -> None:
+    error = pickle.loads(pickle.dumps(AuscultError("E_RUN", "it ended.")))
+    assert (error.code, error.message, str(error)) == ("E_RUN", "it ended.", "E_RUN: it ended.")

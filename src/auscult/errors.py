@@ -33,6 +33,9 @@ class AuscultError(Exception):
         self.code: Code = code
         self.message = message
 
+    def __reduce__(self) -> "tuple[type[AuscultError], tuple[Code, str]]":
+        return type(self), (self.code, self.message)  # else it cannot come back from another process
+
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
