@@ -139,7 +139,10 @@ def settled(server: Server, limit_s: float) -> None:
 
 def load(server: Server, some: list[Upload], slow: int, report: Report, limit_s: float, pause_s: float) -> dict:
     """All at once; gives each upload's id where it was taken."""
-    _, first = send(server, good(10_001, longer_s=120), report)  # its sound is more than the buffers of a connection
+    refused, first = send(
+        server, good(10_002, longer_s=120), report
+    )  # longer than what the buffers of a connection hold
+    assert not refused, refused
     settled(server, limit_s)
     context = multiprocessing.get_context("spawn")
     stop, told = context.Event(), context.Queue()
@@ -206,7 +209,7 @@ def measure(
         compare(server, some, taken, model, folder, report)
         left = server.kept() or server.ask("GET", "/api/recordings")[1]["recordings"]
         report.mistakes += [f"still there: {left}"] if left else []
-        _, again = send(server, good(10_002), report)
+        _, again = send(server, good(10_004), report)
         settled(server, 60)
         if not again or server.ask("GET", f"/api/recordings/{again}")[1]["state"] != "done":
             report.mistakes.append("it does not work any more")

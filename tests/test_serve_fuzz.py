@@ -10,6 +10,8 @@ from .serve_fuzz import fuzzed
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="follows open folders in /proc")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_requests_that_the_description_gives(tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     with fuzzed(tmp_path) as (fuzz, outside):

@@ -49,10 +49,12 @@ def serve(
     from ..predict import load
     from ..progress import say
     from ..web.app import create_app
+    from ..web.memory import keep_little
 
     if folder is not None and not folder.is_dir():
         raise AuscultError("E_SETTING", f"{printable(str(folder))} is not a folder; give one with recordings, or none.")
     prepare_process()
+    keep_little()
     with listening(port) as listener:
         port = listener.getsockname()[1]
         loaded = load(model)

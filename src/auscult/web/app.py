@@ -15,6 +15,7 @@ from ..errors import AuscultError
 from .answers import api
 from .guard import Guard, Refused, problem
 from .key import Key
+from .memory import give_back
 from .session import Session
 from .worker import ProcessWorker, Worker, command
 
@@ -84,10 +85,11 @@ def create_app(
 
 
 async def sweep(session: Session) -> None:
-    """Removes uploads some time after the last page was closed."""
+    """Removes uploads some time after the last page was closed; gives free memory back."""
     while True:
         await anyio.sleep(SWEEP_S)
         await anyio.to_thread.run_sync(session.sweep)
+        await anyio.to_thread.run_sync(give_back)
 
 
 def page() -> Response:

@@ -131,6 +131,9 @@ def main(source: str | None = None) -> None:
     from ..compute import tune
     from ..predict import Model, load
     from .analysis import analyse
+    from .memory import give_back, keep_little
+
+    keep_little()
 
     def made() -> Model | AuscultError:
         try:
@@ -142,7 +145,10 @@ def main(source: str | None = None) -> None:
     def work(request: Request, told: Callable[[float], None]) -> dict[str, Any]:
         if isinstance(model, AuscultError):
             raise model
-        return analyse(model, Path(request["path"]), Path(request["folder"]), told)
+        try:
+            return analyse(model, Path(request["path"]), Path(request["folder"]), told)
+        finally:
+            give_back()
 
     model = made()
     with answers:
