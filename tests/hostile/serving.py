@@ -92,7 +92,8 @@ class Served:
 
     def judged(self, row: "Row") -> "Row":
         """The row with the memory of the server and its worker; neither may have ended."""
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")  # each with those that it has started
+        children = [pid for thread in threads for pid in thread.read_text().split()]
         for name, pid in (("server", str(self.process.pid)), *(("worker", pid) for pid in children)):
             line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
             row.mb = max(row.mb, (int(line.split()[1]) / 1024, name))
