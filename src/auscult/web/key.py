@@ -21,7 +21,7 @@ HEAD = (
 )
 CLOSED = f"""{HEAD}</head>
 <body><main><h1>This page needs its key</h1>
-<p>Open the address that the terminal shows, with everything behind <code>?token=</code>. It is new each time
+<p>Open the address that the terminal shows, all of it: the key follows <code>?token=</code>, and is new each time
 <code>auscult serve</code> is started.</p></main></body></html>
 """
 
