@@ -117,7 +117,9 @@ class Fuzz:
             path, known = words["url"], draw.choice([None, *self.ids])
             if known is not None and "{id}" in operation.path:
                 path = operation.path.replace("{id}", known)
-            kept = {name: words[name] for name in ("params", "json", "data") if words.get(name) is not None}
+            kept = {name: words[name] for name in ("params", "json") if words.get(name) is not None}
+            if isinstance(body := words.get("data"), (str, bytes)):
+                kept["content"] = body
             self.ask(words["method"], path, headers=RAW if operation.path == "/api/recordings" else {}, **kept)
 
         cases, checks = st.one_of(*map(operation.as_strategy, modes)), list(hypothesis.HealthCheck)

@@ -97,8 +97,11 @@ def uploads(count: int, cap: int) -> list[Upload]:
         Upload("past the cap.wav", cap + 1, ("E_TOO_LARGE",), early=True),
         Upload("past the cap in chunks.wav", cap + 1, ("E_TOO_LARGE",), chunked=True),
         Upload("at the cap in chunks.wav", cap, ("E_FORMAT",), chunked=True),
-        *(Upload(f"broken off {i}.wav", good(i).content, (GONE,), early=True) for i in range(count // 20)),
-        *(Upload(f"a stranger's {i}.wav", good(i).content, ("E_TOKEN",), cookie=False) for i in range(count // 20)),
+        *(Upload(f"broken off {i}.wav", good(i).content, (GONE,), early=True) for i in range(max(1, count // 20))),
+        *(
+            Upload(f"a stranger's {i}.wav", good(i).content, ("E_TOKEN",), cookie=False)
+            for i in range(max(1, count // 20))
+        ),
     ]
     made = [*hostile[: count // 4], *odd]
     return [*map(good, range(count - len(made))), *made]

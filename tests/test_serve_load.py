@@ -20,9 +20,10 @@ SETTINGS = {
 }
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(sys.platform != "linux", reason="weighs processes in /proc")
 def test_every_answer_is_right_under_load(tmp_path: Path) -> None:
-    report = measure(24, 8, tmp_path, tiny_weights(tmp_path / "tiny.safetensors"), SETTINGS)
+    report = measure(16, 4, tmp_path, tiny_weights(tmp_path / "tiny.safetensors"), SETTINGS)
     assert not report.mistakes, report.told()
-    assert {"E_TOO_LARGE", "E_TOKEN", GONE} <= set(report.answers) and report.answers[OK] >= 8
+    assert {"E_TOO_LARGE", "E_TOKEN", GONE} <= set(report.answers) and report.answers[OK] >= 6
     assert 100 < report.peak_mb < 1000 and len(report.times) > 20
