@@ -100,7 +100,7 @@ class View:
 
     @property
     def scored(self) -> bool:
-        """Whether its files are there."""
+        """Whether its files are there, and of one evaluation."""
         told = scores_in(self.folder)
         if told is None or not all((self.folder / name).exists() for name in FILES):
             return False
@@ -353,11 +353,14 @@ def whole(plan: Plan, row: PlannedRow, run: Run) -> bool:
 
 
 def finished(run: Run) -> bool:
-    """Whether a run has all its epochs, and the scores of the epoch its own recipe chooses."""
-    scored = scores_in(run.folder)
-    if not run.exists or scored is None:
+    """Whether a run has all its epochs, and the scores of the epoch its own recipe chooses.
+
+    Not whether they fit its predictions: a reader must find a pair that does not, and say so.
+    """
+    files = [run.folder / name for name in FILES[:2]]
+    if not run.exists or not all(file.exists() for file in files):
         return False
-    asked, records = run.settings()["recipe"], run.history()
+    asked, scored, records = run.settings()["recipe"], read_json(files[0]), run.history()
     whole = bool(records) and records[-1]["epoch"] == asked["epochs"]
     return whole and (scored["facts"]["selection"], scored["split"]) == (asked["selection"], asked["split"])
 
