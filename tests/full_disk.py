@@ -1,10 +1,11 @@
 """The disk is full at the n-th write, for every n: one plain line, the old files intact, then the same result.
 
-    python -m tests.full_disk --only train,export --step 1
+    python -m tests.full_disk --only train,export --most 1000
     python -m tests.full_disk --tmpfs --only train
 
-Every command is run once with room for n writes, n = 0, 1, 2, ... until it has room enough; a write is a file made, a
-call of the system, a sync, a rename, a new folder. It must end with code 1 and one line with E_DISK that names a file;
+Every command is run with room for n writes, n = 0, 1, 2, ... until it has room enough; of a command with more than
+`--most` writes (each tensor of a weights file is one) so many are tried, evenly. A write is a file made, a call of the
+system, a sync, a rename, a new folder. It must end with code 1 and one line with E_DISK that names a file;
 what lies under its own name must be the old file, the new one, or whole; and the next call, with room, must give what
 one without trouble gives. With --tmpfs the disk is a real one of so many kilobytes (root, Linux). Exit code 1 where
 that is not so.
@@ -112,9 +113,9 @@ def small_disk(place: Place, kilobytes: int) -> Iterator[None]:
         held.rename(out)
 
 
-def fill(filler: Filler, step: int) -> None:
-    """Room for 0, step, 2 * step ... writes."""
-    for room in range(0, filler.writes, step):
+def fill(filler: Filler, most: int) -> None:
+    """Room for 0, 1, 2 ... writes, or `most` numbers of them."""
+    for room in sorted({filler.writes * i // most for i in range(most)}):
         filler.trial(f"{filler.name} with room for {room} writes", lambda room=room: full(Disk(filler.place.out, room)))  # type: ignore[misc]
 
 
@@ -133,7 +134,7 @@ def main() -> int:
     """The exit code."""
     options = argparse.ArgumentParser(prog="python -m tests.full_disk")
     options.add_argument("--only", default=",".join(name for name in CASES if name != "prepare"))
-    options.add_argument("--step", type=int, default=1)
+    options.add_argument("--most", type=int, default=80)
     options.add_argument("--tmpfs", action="store_true")
     asked = options.parse_args()
     wrong = tried = 0
@@ -144,7 +145,7 @@ def main() -> int:
             if asked.tmpfs:
                 fill_really(filler)
             else:
-                fill(filler, asked.step)
+                fill(filler, asked.most)
             wrong, tried = wrong + len(filler.wrong), tried + filler.tried
             print(f"{name:9} {filler.writes} writes, {filler.tried} full disks, {len(filler.wrong)} wrong", flush=True)
             print("".join(f"  {line}\n" for line in filler.wrong), end="", flush=True)

@@ -93,7 +93,7 @@ def test_the_page_says_that_its_disk_is_full_and_goes_on(tmp_path: Path, monkeyp
     [
         ("tests.kill_train", "--n", os.environ.get("AUSCULT_KILLS", "4")),
         ("tests.kill_commands", "--n", "1"),
-        ("tests.full_disk", "--step", "7"),
+        ("tests.full_disk", "--most", "4"),
         pytest.param(
             ("tests.full_disk", "--tmpfs", "--only", "train,export"),
             marks=pytest.mark.skipif(not MOUNTS, reason="mounts"),
