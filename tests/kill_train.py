@@ -138,8 +138,9 @@ class Bench:
 
     def look(self, out: Path) -> None:
         """What a kill has left: every file under its own name is whole."""
+        from auscult.checkpoint import load_state
         from auscult.models.weights import load_weights
-        from auscult.runs import Run, load_state
+        from auscult.runs import Run
 
         run, tally = Run(out / "run"), self.tally
         tally.kills += 1

@@ -24,7 +24,7 @@ from auscult.models.adapters import Adapter, Lora
 from auscult.models.ast import Ast
 from auscult.recipes import Recipe, recipe
 from auscult.runs import Run
-from auscult.signal.fbank import mel_matrix, mel_row
+from auscult.signal.mel import mel_matrix, mel_row
 
 from .small import small_corpus, small_recipe
 from .untrained import untrained_run

@@ -9,7 +9,7 @@ from auscult.config import from_dict, override, to_dict
 from auscult.errors import AuscultError
 from auscult.signal.augment import GainNoise
 from auscult.signal.clip import Clip
-from auscult.signal.fbank import FLOOR
+from auscult.signal.mel import FLOOR
 from auscult.signal.spectrogram import Input
 
 CLIPS = [

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from auscult.signal.fbank import CHUNK_SAMPLES, FLOOR, fbank, frame_count, frame_hop, frame_size, mel_matrix
+from auscult.signal.fbank import CHUNK_SAMPLES, fbank
+from auscult.signal.mel import FLOOR, frame_count, frame_hop, frame_size, mel_matrix
 
 
 def slow_fbank(waveform: np.ndarray, rate: int, n_mels: int) -> np.ndarray:

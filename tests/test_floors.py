@@ -11,6 +11,7 @@ FLOORS = [
     {
         "version",
         "cluster",
+        "checkpoint",
         "errors",
         "batch",
         "config",

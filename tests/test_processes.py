@@ -13,13 +13,14 @@ import torch
 from torch.multiprocessing import spawn
 
 from auscult import launch
+from auscult.checkpoint import load_state
 from auscult.errors import AuscultError
 from auscult.launch import failure, said_by, train_together
 from auscult.models.sharing import Share, SharedBatchNorm, drawn, within
 from auscult.models.spec import DropPath
 from auscult.models.weights import load_weights
 from auscult.recipes import recipe
-from auscult.runs import Run, load_state, write_json
+from auscult.runs import Run, write_json
 from auscult.train import train
 
 from .small import SETTINGS, small_corpus, small_recipe

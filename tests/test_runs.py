@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from auscult.checkpoint import load_state, save_state
 from auscult.errors import AuscultError
 from auscult.models.weights import Weights, digest, load_into, load_weights, save_weights
-from auscult.runs import Run, environment, load_state, replacing, save_state, write_json, write_text
+from auscult.runs import Run, environment, replacing, write_json, write_text
 
 
 def test_state_survives_the_disk(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from auscult.batch import Batch
+from auscult.checkpoint import load_state, save_state
 from auscult.config import from_dict, override, to_dict
 from auscult.errors import AuscultError
 from auscult.models import Backbone, Classifier
@@ -20,7 +21,6 @@ from auscult.models.weights import load_weights
 from auscult.objectives import CrossEntropy
 from auscult.optim import Adam, AdamW, OptimizerSpec, Sam
 from auscult.recipes import recipe
-from auscult.runs import load_state, save_state
 from auscult.train import Step, Trainer, train
 
 from .small import small_corpus, small_recipe

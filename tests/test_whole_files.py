@@ -13,12 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from auscult.checkpoint import NAMES, save_tensors
 from auscult.cli.app import run as command
 from auscult.data import store
 from auscult.errors import AuscultError
-from auscult.runs import Run, file_sha256, replacing, save_tensors, scores_in, sweep, write_json, write_text
+from auscult.runs import Run, file_sha256, replacing, scores_in, sweep, write_json, write_text
 from auscult.study import claimed
-from auscult.tensorfile import NAMES, read_header
+from auscult.tensorfile import read_header
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="forks")
 

@@ -16,17 +16,12 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-
 from .errors import AuscultError
-from .tensorfile import write_tensors
 from .version import __version__
 
 try:
@@ -144,62 +139,6 @@ def read_json(path: Path) -> Any:
         raise AuscultError("E_RUN", f"{path} cannot be read: {error}.") from error
 
 
-def pack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """`value` with every tensor moved to `tensors` and a JSON-ready mark left in its place."""
-    if isinstance(value, Tensor):
-        name = str(len(tensors))
-        tensors[name] = value.detach().cpu().contiguous()
-        return {"tensor": name}
-    if isinstance(value, dict):
-        return {"dict": [[pack(k, tensors), pack(v, tensors)] for k, v in value.items()]}
-    if isinstance(value, list | tuple):
-        return {"list": [pack(v, tensors) for v in value]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}")
-
-
-def unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of `pack`; tuples come back as lists."""
-    if not isinstance(value, dict):
-        return value
-    if "tensor" in value:
-        return tensors[value["tensor"]]
-    if "dict" in value:
-        return {unpack(k, tensors): unpack(v, tensors) for k, v in value["dict"]}
-    return [unpack(v, tensors) for v in value["list"]]
-
-
-def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Writes nested dicts and lists of tensors, numbers and strings to one safetensors file."""
-    tensors: dict[str, Tensor] = {}
-    tree = pack(state, tensors)
-    save_tensors(path, tensors, {"auscult": __version__, "tree": json.dumps(tree)})
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
-    """Writes a safetensors file, so that it is either the old one or the whole new one; equal content, equal bytes."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        write_tensors(file, tensors, words)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Reads what `save_state` wrote.
-
-    Raises:
-        AuscultError: E_RUN for a missing, cut or foreign file.
-    """
-    try:
-        with safe_open(path, framework="pt") as handle:
-            head = handle.metadata() or {}
-            tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  (no iterator)
-        return unpack(json.loads(head["tree"]), tensors)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise AuscultError(
-            "E_RUN", f"{path} is no checkpoint of auscult: {error}. Train again, or delete it."
-        ) from error
-
-
 def scores_in(folder: Path) -> dict[str, Any] | None:
     """The content of scores.json; None where it, or the predictions.csv that it was made with, is not there.
 
@@ -276,9 +215,13 @@ class Run:
 
 
 def environment() -> dict[str, Any]:
-    """Where a run takes place: versions, processor, threads, accelerator and commit."""
+    """Where a run takes place: versions, processor, threads, accelerator and commit.
+
+    What torch is set to is None in a process that works without it.
+    """
     names = ("torch", "numpy", "numba", "soundfile", "soxr", "accelerate")
-    cuda = torch.cuda.is_available()
+    torch = sys.modules.get("torch")
+    cuda = torch is not None and torch.cuda.is_available()
     return {
         "auscult": __version__,
         "commit": commit(),
@@ -286,9 +229,9 @@ def environment() -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": processor(),
         "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "matmul": torch.get_float32_matmul_precision(),
-        "gpu": torch.cuda.get_device_name() if cuda else None,
+        "threads": torch.get_num_threads() if torch else None,
+        "matmul": torch.get_float32_matmul_precision() if torch else None,
+        "gpu": torch.cuda.get_device_name() if torch and cuda else None,
         "versions": {n: metadata.version(n) for n in names if _installed(n)},
         "command": " ".join(sys.argv),
     }

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .checkpoint import save_tensors
 from .config import from_dict
 from .errors import AuscultError
 from .evaluate import load_trained, probabilities
 from .recipes import RecipeSpec
-from .runs import Run, save_tensors
+from .runs import Run
 
 SAME = ("dataset", "partial")  # settings of a run that its fellow teachers share, so that all mean the same cycles
 

@@ -1,10 +1,7 @@
-"""What a safetensors file says of itself, checked against the file before anything is read or allocated; and writing.
+"""What a safetensors file says of itself, checked against the file before anything is read or allocated.
 
 The file comes from anybody. The library checks its header too; here a pipe is not waited for, a header may have 4 MiB
 instead of 100, and a name, a type or a size that cannot be is refused in words, whatever library is installed.
-
-Files are written here too: the library puts the words in an order that changes from process to process, so equal
-weights would be different files; and it writes to a name of its own, which a kill leaves behind for ever.
 
 Source: safetensors, "Format": 8 bytes of length, a JSON header, the tensors one after another without gaps.
 """
@@ -12,12 +9,8 @@ Source: safetensors, "Format": 8 bytes of length, a JSON header, the tensors one
 import json
 import math
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, TypeGuard
-
-import torch
-from torch import Tensor
+from typing import Any, NamedTuple, TypeGuard
 
 from .errors import AuscultError
 
@@ -43,25 +36,6 @@ BYTES = {
     "C64": 8,
 }
 """Types of a tensor -> bytes of a number."""
-NAMES = {
-    torch.bool: "BOOL",
-    torch.uint8: "U8",
-    torch.int8: "I8",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.uint16: "U16",
-    torch.int16: "I16",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.uint32: "U32",
-    torch.int32: "I32",
-    torch.float32: "F32",
-    torch.uint64: "U64",
-    torch.int64: "I64",
-    torch.float64: "F64",
-    torch.complex64: "C64",
-}
-ALIGN = 8  # bytes; of the header's length, so that the tensors, largest numbers first, are aligned too
 
 
 class Header(NamedTuple):
@@ -131,30 +105,3 @@ def _counts(value: Any) -> TypeGuard[list[int]]:
 
 def _refusal(path: Path, what: str) -> AuscultError:
     return AuscultError("E_RUN", f"{path} is no weights file that can be used: {what}. Copy or make it again.")
-
-
-def write_tensors(file: BinaryIO, tensors: Mapping[str, Tensor], words: Mapping[str, str]) -> None:
-    """Writes a safetensors file; the same tensors and words give the same bytes, whatever their order.
-
-    Tensors that share memory are stored each for itself. One at a time is copied off its device.
-
-    Raises:
-        TypeError: a tensor is of a type that the format does not know.
-    """
-    for name, tensor in tensors.items():
-        if tensor.dtype not in NAMES or tensor.layout is not torch.strided:
-            raise TypeError(f"{name} is a tensor of {tensor.dtype}, {tensor.layout}; safetensors does not know that")
-    order = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    head: dict[str, Any] = {"__metadata__": {key: words[key] for key in sorted(words)}}
-    end = 0
-    for name in order:
-        tensor, start = tensors[name], end
-        end += tensor.numel() * tensor.element_size()
-        head[name] = {"dtype": NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(head, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % ALIGN)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for name in order:
-        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        real = torch.view_as_real(flat).reshape(-1) if flat.is_complex() else flat
-        file.write(real.view(torch.uint8).numpy().data)

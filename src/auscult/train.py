@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import ranks, tracking
 from .batch import Batch
+from .checkpoint import load_state, save_state
 from .config import to_dict
 from .data.cycles import Corpus
 from .data.loader import train_loader
@@ -27,7 +28,7 @@ from .objectives import Objective
 from .optim import moving_average
 from .progress import say, track
 from .recipes import Recipe, RecipeSpec
-from .runs import Run, environment, load_state, save_state, write_json
+from .runs import Run, environment, write_json
 
 
 class Step(nn.Module):

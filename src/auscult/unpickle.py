@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint import save_tensors
 from .errors import AuscultError
 from .progress import say
-from .runs import save_tensors
 
 WRAPPERS = ("state_dict", "model")  # Lightning and many others; VMamba
 SPARE_BYTES = 1 << 30

@@ -27,7 +27,7 @@ from ..models.ast import AST, PATCH, Ast
 from ..models.ast_positions import OWN
 from ..recipes import Recipe
 from ..runs import Run, write_text
-from ..signal.fbank import frame_hop
+from ..signal.mel import frame_hop
 from .ast_attention import attentions
 from .spectral_run import facts, features
 from .spreadsheet import csv_text

@@ -9,7 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..signal.fbank import mel_row
+from ..signal.mel import mel_row
 from .attention import Attention, Example, edges, settings_of
 from .spectral_figure import INCH, LINE_CM, STYLE, TEXT_WIDTH, WIDTH_CM
 

@@ -11,7 +11,7 @@ from ..data.cycles import Corpus, Cycle
 from ..evaluate import Evaluation
 from ..signal import efficientat
 from ..signal.clip import Clip
-from ..signal.fbank import LOW_HZ, frame_count, frame_hop, mel_centres
+from ..signal.mel import LOW_HZ, frame_count, frame_hop, mel_centres
 from .figures import STYLE, svg
 
 COUNT = 6

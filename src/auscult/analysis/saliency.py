@@ -23,7 +23,7 @@ from ..data.store import cycle_features
 from ..errors import AuscultError
 from ..signal import efficientat, io
 from ..signal.clip import Clip
-from ..signal.fbank import LOW_HZ, frame_hop, frame_size, mel_centres
+from ..signal.mel import LOW_HZ, frame_hop, frame_size, mel_centres
 from .attribution import Method, attribution
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from ..compute import tune
 from ..errors import AuscultError, unknown
 from ..models.dass import SIZES
 from ..models.scan import choose
-from ..signal.fbank import frame_count
+from ..signal.mel import frame_count
 
 RATE_HZ, MELS = 16000, 128
 PRECISIONS, DEVICES = ("fp32", "bf16"), ("cpu", "cuda")

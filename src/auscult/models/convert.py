@@ -14,8 +14,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..checkpoint import save_tensors
 from ..errors import AuscultError
-from ..runs import file_sha256, save_tensors
+from ..runs import file_sha256
 from ..tensorfile import read_header
 from .weights import FORMAT, load_weights, read_tensors
 

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from ..checkpoint import save_tensors
 from ..errors import AuscultError
-from ..runs import save_tensors
 from ..tensorfile import read_header
 from ..version import __version__
 

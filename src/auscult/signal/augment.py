@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..config import spec
 from . import efficientat
-from .fbank import FLOOR, frame_hop, frame_size
+from .mel import FLOOR, frame_hop, frame_size
 
 if TYPE_CHECKING:
     from .clip import Clip

@@ -8,17 +8,18 @@ import math
 from collections.abc import Sequence
 from dataclasses import field
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from ..config import ADDED, spec
 from ..errors import AuscultError
-from . import efficientat
-from .fbank import fbank, frame_count
+from .mel import frame_count, log_mel
 from .pad import cyclic, fade, zero
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MAX_LENGTH_S, MAX_MELS = 600.0, 1024  # a recipe may come from a stranger, and memory follows both
 ENDLESS = 2**62  # samples: a recording that no cycle runs past
@@ -66,10 +67,11 @@ class Clip:
     def __post_init__(self) -> None:
         if not 1_000 <= self.sample_rate <= 384_000:
             raise ValueError(f"sample_rate={self.sample_rate} Hz; 1,000 to 384,000 are allowed")
-        if self.filterbank == "efficientat" and self.sample_rate != efficientat.SAMPLE_RATE:
-            raise ValueError(
-                f"filterbank=efficientat needs sample_rate={efficientat.SAMPLE_RATE}, not {self.sample_rate}"
-            )
+        if self.filterbank == "efficientat":
+            from .efficientat import SAMPLE_RATE  # not at the top: needs torch, which Kaldi's filterbank can do without
+
+            if self.sample_rate != SAMPLE_RATE:
+                raise ValueError(f"filterbank=efficientat needs sample_rate={SAMPLE_RATE}, not {self.sample_rate}")
         if not (math.isfinite(self.length_s) and self.frames >= 1):
             raise ValueError(f"length_s={self.length_s}; a clip needs at least one frame of 0.025 s")
         if self.length_s > MAX_LENGTH_S or self.n_mels > MAX_MELS:
@@ -106,7 +108,9 @@ class Clip:
     def frames_of(self, samples: int) -> int:
         """Frames of the filterbank of a clip of so many samples."""
         if self.filterbank == "efficientat":
-            return efficientat.mel_frame_count(samples)
+            from .efficientat import mel_frame_count
+
+            return mel_frame_count(samples)
         return frame_count(samples, self.sample_rate)
 
     @property
@@ -169,9 +173,22 @@ class Clip:
             return zero(cycle, samples)
         return cyclic(cycle, samples, round(self.tail_fade_s * self.sample_rate))
 
-    def fbank(self, waveform: Float[Tensor, "B S"]) -> Float[Tensor, "B T F"]:
-        """Log-mel filterbank of clips, before any normalisation."""
-        scaled = waveform * 32768.0 if self.amplitude == "int16" else waveform
+    def fbank(self, waveform: "Tensor") -> "Tensor":
+        """Log-mel filterbank of clips, before any normalisation. Shape: (B, S) -> (B, T, F)."""
+        scaled = waveform * self.full_scale
         if self.filterbank == "efficientat":
-            return efficientat.log_mel(scaled, self.n_mels)
+            from .efficientat import log_mel as efficientat_log_mel
+
+            return efficientat_log_mel(scaled, self.n_mels)
+        from .fbank import fbank
+
         return fbank(scaled, self.sample_rate, self.n_mels)
+
+    def log_mel(self, waveform: Float[np.ndarray, "S"]) -> Float[np.ndarray, "T F"]:
+        """`fbank` of one clip without torch; of Kaldi's filterbank only."""
+        return log_mel(waveform * np.float32(self.full_scale), self.sample_rate, self.n_mels)
+
+    @property
+    def full_scale(self) -> float:
+        """What a sample of 1 becomes before the filterbank; see `amplitude`."""
+        return 32768.0 if self.amplitude == "int16" else 1.0

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fbank import PREEMPHASIS, frame_count, frame_size, framewise, mel_energies
+from .fbank import framewise, mel_energies
+from .mel import PREEMPHASIS, frame_count, frame_size
 
 SAMPLE_RATE = 32_000
 LOW_HZ, HIGH_HZ = 0.0, 15_000.0

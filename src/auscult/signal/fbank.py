@@ -8,36 +8,15 @@ Source: Gong et al., AST (2021), section 2.1; Kaldi's feature-window.cc and mel-
 """
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-PREEMPHASIS = 0.97
-LOW_HZ = 20.0
-FLOOR = float(np.finfo(np.float32).eps)  # 1.19e-7: the log of digital silence is -15.94
+from .mel import FLOOR, LOW_HZ, PREEMPHASIS, frame_count, frame_hop, frame_size, mel_matrix, window
+
 CHUNK_SAMPLES = 2**18  # two clips of 8 s: the frames in work stay in the cache, and small whatever batch and length
-
-
-def frame_size(sample_rate: int) -> int:
-    """Samples in a frame of 25 ms."""
-    return sample_rate * 25 // 1000
-
-
-def frame_hop(sample_rate: int) -> int:
-    """Samples between the starts of two frames, 10 ms."""
-    return sample_rate * 10 // 1000
-
-
-def frame_count(samples: int, sample_rate: int = 16000) -> int:
-    """Whole frames in so many samples.
-
-    >>> [frame_count(seconds * 16000) for seconds in (5, 8, 10)]
-    [498, 798, 998]
-    """
-    return max(0, 1 + (samples - frame_size(sample_rate)) // frame_hop(sample_rate))
 
 
 def fbank(waveform: Float[Tensor, "B S"], sample_rate: int = 16000, n_mels: int = 128) -> Float[Tensor, "B T F"]:
@@ -99,7 +78,7 @@ def mel_energies(
     """Power under each mel filter of frames seen through a symmetric Hann window."""
     size = frames.shape[2]
     n_fft = 1 << (size - 1).bit_length()
-    spectrum = torch.fft.rfft(frames * _tensor(_window(size), frames), n_fft)
+    spectrum = torch.fft.rfft(frames * _tensor(window(size), frames), n_fft)
     power = spectrum.real.square() + spectrum.imag.square()
     return power @ _tensor(mel_matrix(sample_rate, n_fft, n_mels, low_hz, high_hz), frames)
 
@@ -108,53 +87,3 @@ def mel_energies(
 # anywhere else later.
 def _tensor(array: np.ndarray, like: Tensor) -> Tensor:
     return torch.tensor(array, dtype=like.dtype, device=like.device)
-
-
-@lru_cache(maxsize=8)
-def _window(size: int) -> np.ndarray:
-    return _read_only(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / (size - 1)))
-
-
-@lru_cache(maxsize=8)
-def mel_matrix(
-    sample_rate: int, n_fft: int, n_mels: int, low_hz: float, high_hz: float
-) -> Float[np.ndarray, "lines F"]:
-    """Kaldi's triangular filters: straight lines on the mel scale ``1127 ln(1 + f / 700)``, peak 1.
-
-    Rows are the ``n_fft / 2 + 1`` lines of a real FFT, columns the filters; read-only.
-    """
-    lines = _mel(np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
-    edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)
-    left, centre, right = edges[:-2], edges[1:-1], edges[2:]
-    rise = (lines[:, None] - left) / (centre - left)
-    fall = (right - lines[:, None]) / (right - centre)
-    return _read_only(np.maximum(0, np.minimum(rise, fall)))
-
-
-def mel_centres(n_mels: int, low_hz: float, high_hz: float) -> Float[np.ndarray, "F"]:
-    """Centre of each filter of `mel_matrix` in Hz.
-
-    >>> mel_centres(3, 0.0, 4000.0).round().tolist()
-    [427.0, 1114.0, 2220.0]
-    """
-    edges = np.linspace(_mel(low_hz), _mel(high_hz), n_mels + 2)
-    return 700.0 * np.expm1(edges[1:-1] / 1127.0)
-
-
-def mel_row(frequency_hz: float, sample_rate: int = 16000, n_mels: int = 128) -> float:
-    """Where a frequency lies among the rows of a filterbank, for axes: row k reaches from k to k + 1.
-
-    >>> round(mel_row(20.0), 3), round(mel_row(8000.0), 3)  # half a row outside: the filters overlap
-    (-0.5, 128.5)
-    """
-    low, high = float(_mel(LOW_HZ)), float(_mel(sample_rate / 2))
-    return (float(_mel(frequency_hz)) - low) / (high - low) * (n_mels + 1) - 0.5
-
-
-def _mel(frequency_hz: float | np.ndarray) -> np.ndarray:
-    return np.asarray(1127.0 * np.log1p(np.asarray(frequency_hz) / 700.0))
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from ..signal.clip import Clip
 from ..signal.efficientat import HIGH_HZ
 from ..signal.efficientat import LOW_HZ as EFFICIENTAT_LOW_HZ
-from ..signal.fbank import LOW_HZ, frame_hop, frame_size
+from ..signal.mel import LOW_HZ, frame_hop, frame_size
 from .listening import FULL, STEP, Sound
 
 MOST_COLUMNS = 4096
