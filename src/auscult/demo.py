@@ -17,7 +17,8 @@ from .data.cycles import Corpus, Cycle
 from .data.synthetic import Synthetic, make
 from .errors import AuscultError
 from .evaluate import evaluate
-from .predict import default_device, load
+from .network import default_device
+from .predict import load
 from .progress import say
 from .recipes import recipe
 from .runs import Run, write_json

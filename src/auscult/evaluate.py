@@ -21,7 +21,7 @@ from .models import Classifier
 from .models.weights import Weights, check_fits, load_into, load_weights
 from .progress import track
 from .recipes import RECIPES, RecipeSpec
-from .runs import Run
+from .runs import Run, weights_file
 from .signal.quality import Quality
 
 EVAL_BATCH = 64
@@ -127,25 +127,6 @@ def load_model(source: Run | Path, selection: str | None = None) -> tuple[Classi
             "of a network here.",
         )
     return model, weights
-
-
-def weights_file(source: Run | Path, selection: str | None = None) -> Path:
-    """Where the weights of a run lie.
-
-    Raises:
-        AuscultError: E_RUN, naming the selections that exist.
-    """
-    if isinstance(source, Path):
-        if source.is_file():
-            return source
-        source = Run(source)
-    wanted = selection or source.settings()["recipe"]["selection"]
-    file = source.weights(wanted)
-    if not file.exists():
-        there = sorted(f.stem for f in file.parent.glob("*.safetensors"))
-        have = f"there are: {', '.join(there)}" if there else "there are none yet; train or resume the run"
-        raise AuscultError("E_RUN", f"{source.folder} has no weights selected by {wanted!r}; {have}.")
-    return file
 
 
 def evaluate(

@@ -4,54 +4,79 @@
     prediction = model.predict("101_1b1_Al_sc_Meditron.wav")
     prediction.save("101.csv")
 
-Features are made as the feature store makes them, float16 step included, so a cycle gets the same probabilities here
-as in `evaluate`. A long recording goes through in pieces, so memory does not grow with its length.
+Features are made as the feature store makes them, float16 step included, so a cycle gets the probabilities here that it
+gets in `evaluate`: the same in torch, within 1e-3 without (`light`, which a small DASS takes: no 200 MB and no two
+seconds for importing torch). A long recording goes through in pieces, so memory does not grow with its length.
 """
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-import torch
+from jaxtyping import Float16, Float32
 from numpy.typing import NDArray
 
 from . import breaths
 from .analysis.spreadsheet import printable, probability
+from .blas import one_thread
 from .box import Choice, choice_in, find
 from .breaths import Found, How
 from .calibration import FILE, read_calibration
 from .config import from_dict
 from .data.quality_store import scale_in, waveform_quality
-from .data.store import DTYPE, cycle_features
 from .errors import AuscultError
-from .evaluate import load_model, weights_file
-from .models import Classifier, scan
-from .models.weights import Weights, digest
+from .light import network as light
 from .prediction import Interval, PredictedCycle, Prediction, Source
 from .progress import say
-from .recipes import Recipe
+from .runs import weights_file
 from .signal import io
 from .signal.bandwidth import bandwidth
+from .signal.clip import Clip
 from .signal.pad import fade
 from .signal.quality import SAMPLE_RATE
 from .signal.segment import segment
 from .signal.stream import FINEST_HZ, Stream
 from .signal.verdict import Verdict, judge
+from .weightsfile import Told, read_told
 
-BATCH = {"cpu": 8}  # breaths at once; a core gains nothing from more, and memory follows
-MANY = 32  # on any other device
-LIGHT = 4_000_000  # parameters up to which the scan is not compiled for a prediction; see `_scan`
+if TYPE_CHECKING:
+    from .models import Classifier
+
 PIECE_S = 60.0  # of a long recording at once; a shorter one is one piece
 CONTEXT_S = 10.0  # at the end of a piece: whether a breath ends there only the next piece tells
 NO_BREATH = "no breath was found"
 UNSURE = "P(abnormal) {p:.2f} is too close to the threshold {t:.2f}"
 Precision = Literal["fp32", "bf16"]
+
+
+class Network(Protocol):
+    """What makes numbers of clips: `light.network.LightNetwork`, or `network.TorchNetwork` for all that one cannot."""
+
+    batch: int
+
+    @property
+    def device(self) -> str:
+        """torch's name of where it runs."""
+
+    @property
+    def precision(self) -> Precision:
+        """Of its products and convolutions."""
+
+    @property
+    def one_length(self) -> str | None:
+        """Why it takes clips of one length only; None where it takes any."""
+
+    def features(self, clips: Float32[np.ndarray, "B S"]) -> Float16[np.ndarray, "B T F"]:
+        """The filterbanks of clips, as `data.store` keeps them."""
+
+    def logits(self, stored: Float16[np.ndarray, "B T F"]) -> Float32[np.ndarray, "B K"]:
+        """One number a class."""
 
 
 @dataclass(kw_only=True)
@@ -68,37 +93,32 @@ class Model:
     """A trained model, ready for recordings.
 
     Args:
-        classifier: in evaluation mode.
-        weights: what it was loaded from; carries recipe, class names and facts.
+        network: what computes.
+        told: what the weights file says of itself.
         file: where the weights lie.
-        device: where it runs.
-        precision: ``fp32``, or ``bf16`` for products and convolutions: quicker where the processor has it, and
-            probabilities then differ in the second or third digit.
         choice: its temperature and thresholds; None takes the probabilities as they come.
     """
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        weights: Weights,
-        file: Path,
-        device: str,
-        precision: Precision = "fp32",
-        choice: Choice | None = None,
-    ) -> None:
-        self.precision = precision
+    def __init__(self, network: Network, told: Told, file: Path, choice: Choice | None = None) -> None:
+        self.network = network
+        self.device, self.precision = network.device, network.precision
         self.calibrated = choice is not None
         self.choice = choice or Choice()
-        self.classifier = classifier.to(device).eval()
-        self.light = sum(weight.numel() for weight in classifier.parameters()) <= LIGHT
-        self.classes = weights.classes
-        self.facts = weights.facts
-        self.recipe = from_dict(Recipe, weights.recipe)
-        self.clip = self.recipe.clip
+        self.name: str = told.recipe["name"]
+        self.classes = told.classes
+        self.facts = told.facts
+        self.clip = from_dict(Clip, told.recipe["clip"])
         self.file = file
-        self.device = device
-        self.sha256 = digest(weights.state)
-        self.scale = scale_in(weights.facts)
+        self.sha256 = told.sha256
+        self.scale = scale_in(told.facts)
+
+    @cached_property
+    def classifier(self) -> "Classifier":
+        """The network in torch, in evaluation mode: for gradients, and for whoever looks inside."""
+        from .network import TorchNetwork, load_network
+
+        own = self.network
+        return (own if isinstance(own, TorchNetwork) else load_network(self.file, None, "cpu", "fp32")).classifier
 
     def predict(
         self,
@@ -126,13 +146,14 @@ class Model:
         """
         if isinstance(cycles, str) and cycles != "whole":
             raise ValueError(f"cycles={cycles!r}; a list of (start_s, end_s), 'whole' or None is needed")
-        if cycles == "whole" or how == "whole":
-            return self._whole(path)
-        found = breaths.known(Path(path), cycles, how, annotations)
-        made = self._in_pieces(path, found, progress)
-        if found.source == "segmented" and not made.cycles:
-            made = self._in_pieces(path, Found(cycles=None, source="windows"), progress)
-        return made
+        with one_thread():
+            if cycles == "whole" or how == "whole":
+                return self._whole(path)
+            found = breaths.known(Path(path), cycles, how, annotations)
+            made = self._in_pieces(path, found, progress)
+            if found.source == "segmented" and not made.cycles:
+                made = self._in_pieces(path, Found(cycles=None, source="windows"), progress)
+            return made
 
     def _in_pieces(self, path: str | Path, found: Found, progress: Callable[[float], None] | None) -> Prediction:
         heard = Heard()
@@ -211,8 +232,7 @@ class Model:
         recording = io.load(path, self.clip.sample_rate)
         breaths.check_whole(recording.length_s)
         fine = io.load(path, min(recording.native_rate, FINEST_HZ))
-        faded = torch.from_numpy(self.clip.fade_recording(recording.waveform))
-        p = self.classify(self.clip.fbank(faded[None]).numpy().astype(DTYPE))
+        p = self.classify(self.network.features(self.clip.fade_recording(recording.waveform)[None]))
         times = (0.0, recording.length_s)
         quality = None
         if self.scale is not None:
@@ -231,12 +251,8 @@ class Model:
         Raises:
             AuscultError: E_SETTING.
         """
-        backbone, frames = self.classifier.backbone, self.recipe.input.frames
-        if not backbone.any_length:
-            reason = f"the backbone {type(backbone).__name__} knows one length only"
-        elif frames is not None:
-            reason = f"its input is stretched to {frames} frames, which would squeeze a long recording in time"
-        else:
+        reason = self.network.one_length
+        if reason is None:
             return
         raise AuscultError("E_SETTING", f"{self.file} cannot take a whole recording: {reason}. Predict by cycles.")
 
@@ -270,26 +286,18 @@ class Model:
 
     def probabilities(self, faded: NDArray[np.float32], cycles: Sequence[Interval]) -> NDArray[np.float32]:
         """Class probabilities of cycles of a recording whose ends are faded. Shape: (N, K)."""
-        p, size = np.zeros((len(cycles), len(self.classes)), np.float32), BATCH.get(self.device, MANY)
+        p, size = np.zeros((len(cycles), len(self.classes)), np.float32), self.network.batch
         for bucket in self.clip.by_bucket(cycles):
             for some in (bucket[first : first + size] for first in range(0, len(bucket), size)):
-                p[some] = self.classify(cycle_features(faded, [cycles[i] for i in some], self.clip))
+                cut = np.stack([self.clip.cut(faded, *cycles[i]) for i in some])
+                p[some] = self.classify(self.network.features(cut))
         return p
 
     def classify(self, stored: NDArray[np.float16]) -> NDArray[np.float32]:
         """Class probabilities of filterbanks (B, T, F) as the feature store holds them. Shape: (B, K)."""
-        low = self.precision == "bf16"
-        kind = torch.device(self.device).type
-        with torch.inference_mode(), self._scan(), torch.autocast(kind, torch.bfloat16, enabled=low):
-            logits = self.classifier(torch.from_numpy(stored).to(self.device).float())
-            return torch.softmax(logits.float() / self.choice.temperature, dim=-1).cpu().numpy()
-
-    def _scan(self) -> AbstractContextManager[None]:
-        """A light network on a processor takes the scan in plain torch, unless AUSCULT_SCAN says otherwise.
-
-        The compiled one is a third quicker there, and costs 90 MB and, the first time, three seconds.
-        """
-        return scan.prefer("chunked") if self.light and self.device == "cpu" else nullcontext()
+        z = self.network.logits(stored) / np.float32(self.choice.temperature)
+        e = np.exp(z - z.max(axis=1, keepdims=True))
+        return e / e.sum(axis=1, keepdims=True)
 
     def _cycle(self, times: Interval, p: NDArray[np.float32], quality: float | None) -> PredictedCycle:
         named = {name: probability(value) for name, value in zip(self.classes, p, strict=True)}
@@ -311,7 +319,8 @@ def load(
 
     Args:
         selection: ``last``, ``validation`` or ``best_on_test`` of a run; None takes the recipe's own.
-        device: torch's name of one; None takes the GPU where there is one.
+        device: torch's name of one. None does without torch where the network is a small DASS, fp32 is asked for and
+            AUSCULT_SCAN asks for no form of torch's scan; else it takes the GPU where there is one.
         precision: of products and convolutions; see `Model`.
         calibrated: with its temperature and thresholds, which `auscult analyse calibration` makes for a run folder and
             `auscult export` puts into a file; None takes them where they are.
@@ -320,18 +329,23 @@ def load(
         AuscultError: E_RUN when there is no run, its weights are missing or damaged, or no calibration fits them.
     """
     source = find(model)
-    classifier, weights = load_model(source, selection)
-    chosen = choice_of(source, weights, calibrated)
-    return Model(classifier, weights, weights_file(source, selection), device or default_device(), precision, chosen)
+    file = weights_file(source, selection)
+    told = read_told(file)
+    if device is None and precision == "fp32" and not os.environ.get("AUSCULT_SCAN") and light.takes(told):
+        return Model(light.LightNetwork(file, told), told, file, choice_of(source, told, calibrated))
+    from .network import load_network
+
+    network = load_network(source, selection, device, precision)
+    return Model(network, told, file, choice_of(source, told, calibrated))
 
 
-def choice_of(source: Path, weights: Weights, calibrated: bool | None) -> Choice | None:
+def choice_of(source: Path, told: Told, calibrated: bool | None) -> Choice | None:
     """The temperature and thresholds of a model; see `load`."""
-    found = None if calibrated is False else choice_in(weights.facts)
+    found = None if calibrated is False else choice_in(told.facts)
     if found is not None or calibrated is False or (calibrated is None and not (source / FILE).is_file()):
         return found
     try:
-        return Choice.of(read_calibration(source, digest(weights.state)))
+        return Choice.of(read_calibration(source, told.sha256))
     except AuscultError as error:
         if calibrated:
             raise
@@ -346,11 +360,6 @@ def predict(
 ) -> Prediction:
     """`load` and `Model.predict` in one; for more than one recording, load once."""
     return load(model).predict(path, cycles)
-
-
-def default_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def mean_abnormal(cycles: Sequence[PredictedCycle]) -> float | None:

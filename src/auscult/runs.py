@@ -214,6 +214,25 @@ class Run:
         write_text(self.metrics, "".join(json.dumps(r) + "\n" for r in kept))
 
 
+def weights_file(source: Run | Path, selection: str | None = None) -> Path:
+    """Where the weights of a run lie.
+
+    Raises:
+        AuscultError: E_RUN, naming the selections that exist.
+    """
+    if isinstance(source, Path):
+        if source.is_file():
+            return source
+        source = Run(source)
+    wanted = selection or source.settings()["recipe"]["selection"]
+    file = source.weights(wanted)
+    if not file.exists():
+        there = sorted(f.stem for f in file.parent.glob("*.safetensors"))
+        have = f"there are: {', '.join(there)}" if there else "there are none yet; train or resume the run"
+        raise AuscultError("E_RUN", f"{source.folder} has no weights selected by {wanted!r}; {have}.")
+    return file
+
+
 def environment() -> dict[str, Any]:
     """Where a run takes place: versions, processor, threads, accelerator and commit.
 

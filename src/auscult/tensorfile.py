@@ -39,10 +39,11 @@ BYTES = {
 
 
 class Header(NamedTuple):
-    """What a file holds: words by name, and the shape of every tensor."""
+    """What a file holds: words by name, and the shape and type (a key of `BYTES`) of every tensor."""
 
     words: dict[str, str]
     shapes: dict[str, tuple[int, ...]]
+    kinds: dict[str, str]
 
 
 def read_header(path: Path) -> Header:
@@ -72,7 +73,8 @@ def read_header(path: Path) -> Header:
     words = told.pop("__metadata__", {})
     if not (isinstance(words, dict) and all(isinstance(word, str) for word in words.values())):
         raise _refusal(path, "its metadata are no words by name")
-    return Header(words, _checked(path, told, status.st_size - 8 - length))
+    shapes = _checked(path, told, status.st_size - 8 - length)
+    return Header(words, shapes, {name: entry["dtype"] for name, entry in told.items()})
 
 
 def _checked(path: Path, entries: dict[str, Any], size: int) -> dict[str, tuple[int, ...]]:

@@ -194,7 +194,7 @@ def answered(asked: list[Future[Line]], in_order: bool) -> Iterator[Line]:
 
 def settings() -> dict[str, str]:
     """What the environment of a worker has more: one thread, and this process's route of matrix products."""
-    import torch
-
-    route = "onednn" if torch.get_float32_matmul_precision() == "medium" else "default"
-    return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "AUSCULT_MATMUL": route}
+    one = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    if (torch := sys.modules.get("torch")) is None:  # the model that was loaded here needs none, so theirs does not
+        return one
+    return one | {"AUSCULT_MATMUL": "onednn" if torch.get_float32_matmul_precision() == "medium" else "default"}

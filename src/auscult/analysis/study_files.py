@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluate import evaluate
-from ..predict import default_device
+from ..network import default_device
 from ..runs import Run, read_json, write_text
 from ..study import Outcome, Plan, View, finished, run_folder
 from .results import collect, write

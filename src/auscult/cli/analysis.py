@@ -152,7 +152,7 @@ def embedding(
     import matplotlib  # noqa: F401  (better said now than after the work)
 
     from ..analysis.embedding import embed, write
-    from ..predict import default_device
+    from ..network import default_device
     from ..progress import say
     from ..runs import Run
 
@@ -185,7 +185,7 @@ def attention(
     import matplotlib  # noqa: F401  (better said now than after the work)
 
     from ..analysis.attention import attend, write
-    from ..predict import default_device
+    from ..network import default_device
     from ..progress import say
     from ..runs import Run
 
@@ -229,7 +229,7 @@ def calibration(
     from ..analysis.calibration_run import calibrate, write
     from ..analysis.tables import show
     from ..errors import AuscultError
-    from ..predict import default_device
+    from ..network import default_device
     from ..progress import say
     from ..runs import Run
 
@@ -283,7 +283,7 @@ def saliency(
     from ..analysis.saliency_run import measure
     from ..analysis.tables import show
     from ..errors import AuscultError
-    from ..predict import default_device
+    from ..network import default_device
     from ..progress import say
     from ..runs import Run
 

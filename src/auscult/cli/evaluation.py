@@ -48,8 +48,8 @@ def evaluate(
     from ..analysis.tables import print_results
     from ..data.label_maps import DEFAULT
     from ..evaluate import evaluate as score
+    from ..network import default_device
     from ..out_of_domain import evaluate_on
-    from ..predict import default_device
     from ..progress import say
     from ..runs import Run
 

@@ -17,7 +17,7 @@ from ..errors import AuscultError, unknown
 from ..scoring import How, Line, Scorer, Scoring, Task
 from .inputs import Missing, check_out, expand
 from .journal import Journal, content_hash
-from .process import prepare_process
+from .process import prepare_memory, prepare_torch
 from .results import SHOWN, TABLES, Count, show, tally, write
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def predict(
     files, missing = expand(paths)
     if out != STDOUT:
         check_out(out, files, overwrite or resume)
-    prepare_process(lean=model is None)
+    prepare_memory()
     scorer = Scoring(
         model=model,
         selection=selection,
@@ -119,6 +119,7 @@ def predict(
         how=cycles,
         annotations=str(annotations) if annotations else None,
     ).build()
+    prepare_torch()
     say(RESEARCH_ONLY)
     job = Job(scorer=scorer, workers=workers, engine=engine, formats=formats)
     if out == STDOUT:

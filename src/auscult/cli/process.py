@@ -6,23 +6,29 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-KEEP_BELOW, RETURN_FROM = 2**30, 2**18
+KEEP_BELOW = 2**30
 
 
-def prepare_process(lean: bool = False) -> None:
-    """Makes this process quick at arithmetic on the processor: memory first, then the route of matrix products.
-
-    Args:
-        lean: keep memory small instead: for a small network, whose activations are.
-    """
-    if lean:
-        set_malloc(M_MMAP_THRESHOLD, RETURN_FROM)  # a fixed one; glibc's own grows, and then holes are kept
-    else:
-        keep_freed_memory()
-        use_large_pages()
+def prepare_process() -> None:
+    """Makes this process quick at arithmetic on the processor: memory first, then the route of matrix products."""
+    prepare_memory()
     from ..compute import tune  # not at the top: torch reads the setting of large pages when it first allocates
 
     tune()
+
+
+def prepare_memory() -> None:
+    """The part of `prepare_process` that comes before a model is loaded, and is all where that one needs no torch."""
+    keep_freed_memory()
+    use_large_pages()
+
+
+def prepare_torch() -> None:
+    """The rest of `prepare_process`, where a model that was loaded needs torch."""
+    if "torch" in sys.modules:
+        from ..compute import tune
+
+        tune()
 
 
 def keep_freed_memory() -> None:

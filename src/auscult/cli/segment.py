@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from ..analysis.spreadsheet import csv_text, printable
 from ..errors import AuscultError
 from .inputs import check_out, expand
-from .process import prepare_process
+from .process import prepare_memory
 
 Interval = tuple[float, float]
 Format = Literal["txt", "csv"]
@@ -44,7 +44,7 @@ def segment(
     if out is not None:
         check_stems(files, format)
         check_out(out, files, overwrite)
-    prepare_process()
+    prepare_memory()
     found: dict[Path, list[Interval]] = {}
     errors = [(code, text) for _, code, text in missing]
     for file in track(files, "recordings"):

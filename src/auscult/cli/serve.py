@@ -46,6 +46,7 @@ def serve(
     """
     import platformdirs
 
+    from ..network import default_device
     from ..predict import load
     from ..progress import say
     from ..web.app import create_app
@@ -57,7 +58,7 @@ def serve(
     keep_little()
     with listening(port) as listener:
         port = listener.getsockname()[1]
-        loaded = load(model)
+        loaded = load(model, device=default_device())  # torch: for what speaks for a class
         state_dir = state or Path(platformdirs.user_data_dir("auscult", appauthor=False))
         app = create_app(loaded, source=model, folder=folder, state_dir=state_dir, port=port)
         say(RESEARCH_ONLY)

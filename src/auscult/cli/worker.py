@@ -25,7 +25,7 @@ def main() -> None:
     from ..progress import be_silent
     from ..scoring import Scoring
     from ..web.worker import line
-    from .process import prepare_process
+    from .process import prepare_memory, prepare_torch
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(line(value))
@@ -33,12 +33,13 @@ def main() -> None:
 
     be_silent()
     scoring = Scoring(**asked.get())
-    prepare_process(lean=scoring.model is None)
+    prepare_memory()
     try:
         scorer = scoring.build()
     except AuscultError as error:
         answer({"error": {"code": error.code, "message": error.message}})
         return
+    prepare_torch()
     answer({"done": {"sha256": scorer.model.sha256}})
     while True:
         task = asked.get()

@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import platformdirs
-import torch
 from numpy.typing import NDArray
 
 from ..config import fingerprint, to_dict
@@ -20,6 +19,9 @@ from ..runs import read_json, replacing, sweep, write_json
 from ..signal import io
 from ..signal.clip import Clip
 from .cycles import Corpus, Cycle, Problem
+
+if TYPE_CHECKING:
+    import torch
 
 FRONT_END = 1  # raise it when decoding, cutting or the filterbank change their numbers
 BLOCK = 2**20
@@ -56,7 +58,7 @@ class Features:
         """The filterbank of one cycle, a view. Shape: (T, F)."""
         return self.fbank[self.ends[row] - self.frames[row] : self.ends[row]]
 
-    def read(self, rows: Sequence[int], *, pinned: bool = False) -> torch.Tensor:
+    def read(self, rows: Sequence[int], *, pinned: bool = False) -> "torch.Tensor":
         """A copy of the filterbanks of some cycles, of the type they have here. Shape: (B, T, F).
 
         Args:
@@ -65,6 +67,8 @@ class Features:
         Raises:
             ValueError: the cycles are not of one length.
         """
+        import torch  # not at the top: a prediction without torch knows this module too
+
         lengths = set(self.frames[list(rows)].tolist())
         if len(lengths) != 1:
             raise ValueError(
@@ -206,5 +210,7 @@ def cycle_features(faded: NDArray[np.float32], times: Sequence[tuple[float, floa
         faded: the recording, after `Clip.fade_recording`.
         times: (start_s, end_s) of each cycle.
     """
+    import torch
+
     cut = np.stack([clip.cut(faded, *interval) for interval in times])
     return clip.fbank(torch.from_numpy(cut)).numpy().astype(DTYPE)

@@ -18,7 +18,8 @@ from ..checkpoint import save_tensors
 from ..errors import AuscultError
 from ..runs import file_sha256
 from ..tensorfile import read_header
-from .weights import FORMAT, load_weights, read_tensors
+from ..weightsfile import FORMAT
+from .weights import load_weights, read_tensors
 
 TIMEOUT_S = 900.0
 ENDING = ".safetensors"

@@ -1,6 +1,5 @@
 """Weights on disk: one safetensors file that says what model it is and carries a checksum of its numbers."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from .. import weightsfile
 from ..checkpoint import save_tensors
 from ..errors import AuscultError
 from ..tensorfile import read_header
 from ..version import __version__
-
-FORMAT = "1"
-MAX_CLASSES = 1000
+from ..weightsfile import FORMAT, astray, damaged, read_told
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +34,9 @@ class Weights:
 
 
 def digest(state: dict[str, Tensor]) -> str:
-    """sha256 over names, types, shapes and bytes of all tensors, in the order of their names.
-
-    safetensors checks its header but not its data: a flipped bit would load in silence.
-    """
-    total = hashlib.sha256()
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.numpy().tobytes())
-    return total.hexdigest()
+    """sha256 of a state dict; see `weightsfile.digest`."""
+    ordered = ((name, state[name].detach().cpu().contiguous()) for name in sorted(state))
+    return weightsfile.digest((name, str(t.dtype), tuple(t.shape), t.numpy().tobytes()) for name, t in ordered)
 
 
 def save_weights(path: Path, weights: Weights) -> None:
@@ -67,17 +58,14 @@ def load_weights(path: Path) -> Weights:
     Raises:
         AuscultError: E_RUN when it is missing, cut, of another format, its numbers were changed, or are none (NaN).
     """
-    head = read_header(path).words
-    if head.get("format") != FORMAT:
-        raise AuscultError("E_RUN", f"{path} has weights format {head.get('format')!r}; this version reads {FORMAT!r}.")
-    recipe, classes, facts = _told(path, head)
+    told = read_told(path)
     state = read_tensors(path)
-    if digest(state) != head.get("sha256"):
-        raise AuscultError("E_RUN", f"{path} is damaged: its numbers do not fit their sha256. Copy or train it again.")
+    if digest(state) != told.sha256:
+        raise damaged(path)
     broken = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if broken:
-        raise AuscultError("E_RUN", f"{path} holds NaN or Inf in {', '.join(broken[:3])}; that training went astray.")
-    return Weights(state=state, recipe=recipe, classes=classes, facts=facts)
+        raise astray(path, broken)
+    return Weights(state=state, recipe=told.recipe, classes=told.classes, facts=told.facts)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -92,21 +80,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             return {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118  (no iterator)
     except (OSError, SafetensorError, ValueError, TypeError) as error:
         raise AuscultError("E_RUN", f"{path} is no weights file: {error}.") from error
-
-
-def _told(path: Path, head: dict[str, str]) -> tuple[dict[str, Any], tuple[str, ...], dict[str, Any]]:
-    """Recipe, classes and facts of the header, if they are what they must be."""
-    try:
-        recipe, classes, facts = (json.loads(head[name]) for name in ("recipe", "classes", "facts"))
-    except (KeyError, ValueError, RecursionError) as error:
-        raise AuscultError("E_RUN", f"{path} has no recipe, classes and facts that can be read: {error}.") from error
-    names = classes if isinstance(classes, list) else []
-    fine = names and all(isinstance(name, str) and name.isprintable() and name for name in names)
-    if not (fine and len(set(names)) == len(names) <= MAX_CLASSES):
-        raise AuscultError("E_RUN", f"{path} has the classes {classes!r:.100}; 1 to {MAX_CLASSES} names are needed.")
-    if not (isinstance(recipe, dict) and isinstance(facts, dict)):
-        raise AuscultError("E_RUN", f"{path} has a recipe or facts that are no settings by name.")
-    return recipe, tuple(names), facts
 
 
 def load_into(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 
+from ..blas import one_thread
 from .breathing import FRAME_S, RATE, band_levels, boundary_logits
 from .stream import Stream
 
@@ -66,7 +67,7 @@ def segment_file(path: str | Path) -> list[Interval]:
     """
     cycles: list[Interval] = []
     begin_s, joined = 0.0, False
-    with Stream(path, rates=(RATE,)) as stream:
+    with one_thread(), Stream(path, rates=(RATE,)) as stream:
         while stream.fill(begin_s - stream.start_s + PIECE_S):
             first = round((begin_s - stream.start_s) * RATE)
             found = [(begin_s + a, begin_s + b) for a, b in segment(stream.waveform(RATE)[first:], RATE)]

@@ -128,7 +128,6 @@ def main(source: str | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
-    from ..compute import tune
     from ..predict import Model, load
     from .analysis import analyse
     from .memory import give_back, keep_little
@@ -137,8 +136,12 @@ def main(source: str | None = None) -> None:
 
     def made() -> Model | AuscultError:
         try:
-            tune()
-            return load(source)
+            loaded = load(source)
+            if "torch" in sys.modules:
+                from ..compute import tune
+
+                tune()
+            return loaded
         except AuscultError as error:
             return error
 
