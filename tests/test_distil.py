@@ -82,7 +82,9 @@ def test_a_run_teaches_another(tmp_path: Path) -> None:
     told = teach([Run(tmp_path / "t0"), Run(tmp_path / "t1")], out)
     held = load_file(out)
     known = ~held["probabilities"].isnan().any(dim=1)
-    assert told == {"cycles": len(known), "taught": int(known.sum()), "runs": 2} and 0 < told["taught"] < len(known)
+    assert told == {"cycles": len(known), "taught": int(known.sum()), "windows": 0, "runs": 2} and 0 < told[
+        "taught"
+    ] < len(known)
     assert torch.allclose(held["probabilities"][known].sum(dim=1), torch.ones(told["taught"]))
     student = replace(small_recipe("epochs=1"), name="student", objective=Distil(teacher=str(out)))
     train(student, "synthetic", data, tmp_path / "student", seed=0)

@@ -17,7 +17,8 @@ class Batch:
 
     Args:
         fbank: log-mel filterbank before normalisation, natural log.
-        label: class index in the data set's own classes.
+        label: class index in the data set's own classes; -1 (`data.cycles.UNLABELLED`) for a window that the objective
+            has brought.
         patient: patient index within the data set.
         device: device index within the data set.
         index: row of the cycle table, so that a prediction finds its cycle again.

@@ -14,6 +14,7 @@ from ..signal.io import AUDIO_SUFFIXES
 
 # Measured on the recordings at hand: annotations end at most 0.25 ms after the audio. Beyond 50 ms a file is wrong.
 END_TOLERANCE_S = 0.050
+UNLABELLED = -1  # label of a window that nobody has annotated (`data.windows`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Cycle:
         site: where on the chest, as written in the name.
         start_s: start within the recording, seconds.
         end_s: end within the recording, seconds.
-        label: index into `Corpus.classes`.
+        label: index into `Corpus.classes`; `UNLABELLED` where a teacher alone speaks of it.
         part: ``train`` or the name of a test part.
         age_years: of the patient; None where the data set does not say.
         sex: of the patient, ``male`` or ``female``; None where the data set does not say.

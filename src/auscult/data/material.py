@@ -1,5 +1,6 @@
 """What a run learns from and is judged on: a corpus whose audio can be used, its features, and a split of its rows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from ..progress import say, track
 from ..signal.clip import Clip
 from ..signal.quality import Quality
 from . import DATASETS
-from .cycles import Corpus, Problem
+from .cycles import UNLABELLED, Corpus, Cycle, Problem
 from .loader import CycleDataset
 from .quality_store import Graded, Scale, grade
 from .splits import Split, split
@@ -49,9 +50,10 @@ class Material:
         return parts[part]
 
     def counts(self, part: str) -> list[int]:
-        """Cycles of each class in a part."""
+        """Labelled cycles of each class in a part."""
         labels = [self.corpus.cycles[row].label for row in self.rows(part)]
-        return np.bincount(labels, minlength=len(self.corpus.classes)).tolist()
+        known = [label for label in labels if label != UNLABELLED]
+        return np.bincount(known, minlength=len(self.corpus.classes)).tolist()
 
 
 def read(dataset: str, data: Path) -> Corpus:
@@ -116,6 +118,27 @@ def with_quality(stuff: Material, how: Quality | Scale) -> Material:
     tell(tuple(problem for problem in graded.problems if problem.path not in known))
     train = [row for row in stuff.split.train if np.isfinite(graded.scores[row])]
     return replace(stuff, quality=graded, split=replace(stuff.split, train=train))
+
+
+def with_cycles(stuff: Material, clip: Clip, extra: Sequence[Cycle]) -> Material:
+    """The same material with more cycles behind those of the corpus, to train on; the other parts stay what they are.
+
+    Only cycles of recordings that have training rows are trained on, so no patient who is held out or tested is heard.
+    """
+    if not extra:
+        return stuff
+    before, split = len(stuff.corpus.cycles), stuff.split
+    learned = {stuff.corpus.cycles[row].recording for row in split.train}
+    corpus = replace(stuff.corpus, cycles=(*stuff.corpus.cycles, *extra))
+    made = features(corpus, clip, progress=Bar(f"features of {corpus.name} and {len(extra)} windows"))
+    known = {problem.path for problem in corpus.problems}
+    problems = tuple(problem for problem in made.problems if problem.path not in known)
+    tell(problems)
+    more = [before + i for i, cycle in enumerate(extra) if cycle.recording in learned]
+    rows = only(made.usable, replace(split, train=[*split.train, *more]))
+    corpus = replace(corpus, problems=(*corpus.problems, *problems))
+    grown = replace(stuff, corpus=corpus, features=made, split=rows)
+    return grown if stuff.quality is None else with_quality(grown, stuff.quality.scale)
 
 
 def only(usable: np.ndarray, whole: Split) -> Split:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..batch import Batch
 from ..config import spec
+from ..data.cycles import Cycle
 from ..models import Classifier, HeadSpec, LinearHead
 from ..signal.quality import Quality
 from .cross_entropy import CrossEntropy
@@ -52,6 +53,9 @@ class DAT(ObjectiveSpec):
     @property
     def quality_asked(self) -> Quality | None:
         return self.cross_entropy.quality_asked
+
+    def extra_cycles(self, cycles: Sequence[Cycle]) -> tuple[Cycle, ...]:
+        return self.cross_entropy.extra_cycles(cycles)
 
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "DATObjective":
         """Raises AuscultError E_SETTING for a data set of one device."""

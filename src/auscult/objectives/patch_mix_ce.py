@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..batch import Batch
 from ..config import spec
+from ..data.cycles import Cycle
 from ..models import Classifier
 from ..signal.quality import Quality
 from .cross_entropy import CrossEntropy
@@ -47,6 +48,9 @@ class PatchMixCE(ObjectiveSpec):
     @property
     def quality_asked(self) -> Quality | None:
         return self.cross_entropy.quality_asked
+
+    def extra_cycles(self, cycles: Sequence[Cycle]) -> tuple[Cycle, ...]:
+        return self.cross_entropy.extra_cycles(cycles)
 
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "PatchMixCEObjective":
         return PatchMixCEObjective(self, features, counts, devices)

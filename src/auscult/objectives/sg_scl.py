@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ..batch import Batch
 from ..config import spec
+from ..data.cycles import Cycle
 from ..errors import AuscultError
 from ..models import Classifier
 from ..signal.quality import Quality
@@ -52,6 +53,9 @@ class SGSCL(ObjectiveSpec):
     @property
     def quality_asked(self) -> Quality | None:
         return self.cross_entropy.quality_asked
+
+    def extra_cycles(self, cycles: Sequence[Cycle]) -> tuple[Cycle, ...]:
+        return self.cross_entropy.extra_cycles(cycles)
 
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "SGSCLObjective":
         """Raises AuscultError E_SETTING for a data set of one device."""

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..data.cycles import Cycle
 from ..errors import AuscultError
 from ..models import Classifier
 from ..signal.quality import Quality
@@ -20,12 +21,20 @@ class ObjectiveSpec:
         """How the audio quality in `Batch.quality` is to be scored; None where it is not looked at."""
         return None
 
+    def extra_cycles(self, cycles: Sequence[Cycle]) -> tuple[Cycle, ...]:
+        """Cycles to train on beside those of the data set; they may be `UNLABELLED`, so few objectives can have any.
+
+        Args:
+            cycles: all those of the data set; the new ones get the rows behind them.
+        """
+        return ()
+
     def build(self, features: int, counts: Sequence[int], devices: int = 1) -> "Objective":
         """An objective for a model with features of length `features`.
 
         Args:
             features: D.
-            counts: training cycles of each class.
+            counts: labelled training cycles of each class.
             devices: stethoscopes and microphones in the data set, for objectives that look at `Batch.device`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no build()")

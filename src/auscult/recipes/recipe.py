@@ -7,7 +7,7 @@ from typing import Literal
 from torch import nn
 
 from ..config import ADDED, spec
-from ..data.material import Material, material
+from ..data.material import Material, material, with_cycles
 from ..errors import AuscultError
 from ..models import BackboneSpec, Classifier, Dass, HeadSpec, LinearHead
 from ..models.pretrained import locate
@@ -102,8 +102,8 @@ class Recipe(RecipeSpec):
     def material(
         self, dataset: str, data: Path, *, split: str | None = None, partial: bool = False, training: bool = False
     ) -> Material:
-        """Filterbanks of every cycle; for training the audio quality too, where the objective asks for it."""
-        return material(
+        """Filterbanks of every cycle; for training what the objective asks for too: audio quality, more cycles."""
+        stuff = material(
             dataset,
             data,
             self.clip,
@@ -113,6 +113,14 @@ class Recipe(RecipeSpec):
             partial=partial,
             quality=self.objective.quality_asked if training else None,
         )
+        extra = self.objective.extra_cycles(stuff.corpus.cycles) if training else ()
+        if extra and self.sampler == "balanced":
+            raise AuscultError(
+                "E_SETTING",
+                f"sampler=balanced draws by class, and {len(extra)} windows that the objective brings have none; set "
+                "sampler=shuffle, or make the teacher's file without --windows.",
+            )
+        return with_cycles(stuff, self.clip, extra)
 
     def fit(self, stuff: Material, run: Run, seed: int, resume: bool) -> None:
         """Trains the network, or goes on from its checkpoint."""
