@@ -10,10 +10,10 @@ import soundfile
 import auscult
 from auscult import predict as module
 from auscult.errors import AuscultError
-from auscult.predict import Model, combine
+from auscult.predict import Model
 from auscult.signal import io
 from auscult.signal.stream import Stream
-from auscult.signal.verdict import Verdict
+from auscult.signal.verdict import Verdict, combine
 
 from .small import small_weights
 

@@ -139,7 +139,7 @@ def test_a_run_starts_from_weights_and_prediction_does_not_need_them(
     kept = read_json(run.folder / "start.json")
     assert kept["share"] == 1 and kept["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     file.unlink()
-    assert load(run.folder).recipe.weights == str(file)
+    assert load(run.folder).recipe["weights"] == str(file)
     with pytest.raises(AuscultError, match="is not a file"):
         train(settings, "synthetic", corpus, tmp_path / "other")
     assert not (tmp_path / "other").exists()

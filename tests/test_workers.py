@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import pytest
 from auscult import workers as module
 from auscult.cli.app import run
 from auscult.cli.journal import Journal
+from auscult.cli.prediction import MANY
 from auscult.errors import AuscultError
 from auscult.scoring import Line, Scoring, Task
 from auscult.workers import AHEAD, HELD, Workers
@@ -167,6 +168,29 @@ def test_the_real_worker_ends_with_its_parent_amid_a_recording(tmp_path: Path) -
 
 
 FORMATS = "csv,json,jsonl,icbhi,audacity,raven,textgrid"
+
+
+@pytest.mark.parametrize("count", [MANY - 1, MANY])
+def test_many_recordings_take_every_core_by_themselves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int
+) -> None:
+    started: list[int] = []
+
+    class Spied(Workers):
+        def __init__(self, scoring: Scoring, count: int, sha256: str) -> None:
+            super().__init__(scoring, count, sha256)
+            started.append(count)
+
+        def lines(self, tasks: Iterable[Task], in_order: bool = False) -> Iterator[Line]:
+            for file, sha256 in tasks:
+                yield {"recording": str(file), "sha256": sha256, "error": ["E_FORMAT", "pretended"]}
+
+    monkeypatch.setattr(module, "Workers", Spied)
+    monkeypatch.setattr("auscult.cli.prediction.cores", lambda: 3)
+    for number in range(count):
+        (tmp_path / f"{number}.wav").write_bytes(bytes([number]))
+    assert run(["predict", str(tmp_path), "--out", str(tmp_path / "results")]) == 1
+    assert started == ([3] if count >= MANY else [])
 
 
 def test_a_small_folder_comes_out_the_same_in_this_process_and_two(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from .signal.pad import fade
 from .signal.quality import SAMPLE_RATE
 from .signal.segment import segment
 from .signal.stream import FINEST_HZ, Stream
-from .signal.verdict import Verdict, judge
+from .signal.verdict import Verdict, combine, judge
 from .weightsfile import Told, read_told
 
 if TYPE_CHECKING:
@@ -104,13 +104,18 @@ class Model:
         self.device, self.precision = network.device, network.precision
         self.calibrated = choice is not None
         self.choice = choice or Choice()
-        self.name: str = told.recipe["name"]
+        self.recipe = told.recipe
         self.classes = told.classes
         self.facts = told.facts
         self.clip = from_dict(Clip, told.recipe["clip"])
         self.file = file
         self.sha256 = told.sha256
         self.scale = scale_in(told.facts)
+
+    @property
+    def light(self) -> bool:
+        """Whether it does without torch."""
+        return isinstance(self.network, light.LightNetwork)
 
     @cached_property
     def classifier(self) -> "Classifier":
@@ -368,24 +373,6 @@ def mean_abnormal(cycles: Sequence[PredictedCycle]) -> float | None:
         return None
     seconds = np.array([c.end_s - c.start_s for c in cycles])
     return float(np.average([c.p_abnormal for c in cycles], weights=seconds))
-
-
-def combine(verdicts: Sequence[tuple[Verdict, float]]) -> Verdict:
-    """The verdict on a recording from those on its pieces, each with its seconds: what most of the time has.
-
-    One piece keeps its own. Of several the measures are means over time, the reasons all those of the winning kind.
-    """
-    if len(verdicts) == 1:
-        return verdicts[0][0]
-    seconds: dict[str, float] = {}
-    for verdict, length_s in verdicts:
-        seconds[verdict.kind] = seconds.get(verdict.kind, 0.0) + length_s
-    kind = max(seconds, key=lambda name: (seconds[name], name == "accept"))
-    same = [v for v, _ in verdicts if v.kind == kind]
-    names = [name for name in same[0].measures if all(name in v.measures for v in same)]
-    measures = {name: float(np.mean([v.measures[name] for v in same])) for name in names}
-    reasons = tuple(dict.fromkeys(reason for v in same for reason in v.reasons))
-    return Verdict(kind=kind, reasons=reasons, measures=measures)  # type: ignore[arg-type]
 
 
 class _Callable(ModuleType):

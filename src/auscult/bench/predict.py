@@ -53,7 +53,7 @@ def measure(setting: Setting, *, run: Path | None = None, files: int = 8) -> dic
         state,
         options={"run": run is not None, "files": files},
         races={"folder": rows},
-        recipe=model.name,
+        recipe=model.recipe["name"],
         files_per_s=files / seconds if seconds else None,
         realtime=files * RECORDING_S / seconds if seconds else None,
         notes=[f"recordings of {RECORDING_S:g} s at {NATIVE_HZ} Hz, windows of {model.clip.length_s:g} s"],

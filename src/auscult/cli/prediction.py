@@ -1,6 +1,7 @@
 """`auscult predict`: recordings in, tables out; one bad file is a row in errors.csv."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Generator, Iterable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FLAG = Parameter(negative="", show_default=False)
 STDOUT = Path("-")
+MANY = 16  # recordings from which a process a core, which takes half a second to start, is sooner done than one alone
 Engine = Literal["local", "ray"]
 
 
@@ -96,9 +98,10 @@ def predict(
         selection: which epoch's weights of a run; the recipe's own choice without it.
         precision: bf16 is quicker where the processor has it; probabilities then differ in the second or third digit.
         calibrated: with the temperature and threshold of the model; without the option where there are any.
-        workers: this many processes, about one a core, share the recordings; each has one thread, so that results are
-            the same with any number of them. A recording that ends a process costs itself only. Without the option: in
-            this process, each recording on all cores; with --engine ray on every core of the cluster.
+        workers: this many processes share the recordings; each has one thread, so that results are the same with any
+            number of them. A recording that ends a process costs itself only. Without the option: one a core for 16
+            recordings or more, by a model that needs no torch (90 MB a process), else this process alone; with
+            --engine ray every core of the cluster.
         engine: ray has the workers on the machines of the Ray cluster that RAY_ADDRESS names, or of one that is
             started on this machine alone.
         resume: go on with the results in the folder: what is done, by content, is not done again.
@@ -121,10 +124,17 @@ def predict(
     ).build()
     prepare_torch()
     say(RESEARCH_ONLY)
+    if workers is None and engine == "local" and scorer.model.light and len(files) >= MANY:
+        workers = cores()
     job = Job(scorer=scorer, workers=workers, engine=engine, formats=formats)
     if out == STDOUT:
         return to_stdout(job, files, missing)
     return to_folder(job, files, missing, out, resume)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def checked(

@@ -10,6 +10,7 @@ the spectrum as a whole (its tilt, its level) counts for nothing except where no
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -110,6 +111,24 @@ def refusals(found: dict[str, float]) -> tuple[str, ...]:
         "a steady hum": found["colour_db"] < STEADY_DB and found["line_share"] > 0.5,
     }
     return tuple(words for words, true in broken.items() if true)
+
+
+def combine(verdicts: Sequence[tuple[Verdict, float]]) -> Verdict:
+    """The verdict on a recording from those on its pieces, each with its seconds: what most of the time has.
+
+    One piece keeps its own. Of several the measures are means over time, the reasons all those of the winning kind.
+    """
+    if len(verdicts) == 1:
+        return verdicts[0][0]
+    seconds: dict[str, float] = {}
+    for verdict, length_s in verdicts:
+        seconds[verdict.kind] = seconds.get(verdict.kind, 0.0) + length_s
+    kind = max(seconds, key=lambda name: (seconds[name], name == "accept"))
+    same = [v for v, _ in verdicts if v.kind == kind]
+    names = [name for name in same[0].measures if all(name in v.measures for v in same)]
+    measures = {name: float(np.mean([v.measures[name] for v in same])) for name in names}
+    reasons = tuple(dict.fromkeys(reason for v in same for reason in v.reasons))
+    return Verdict(kind=kind, reasons=reasons, measures=measures)  # type: ignore[arg-type]
 
 
 def measure(waveform: Float[np.ndarray, "S"], sample_rate: int) -> dict[str, float]:

@@ -59,7 +59,7 @@ def info(request: Request, here: Here) -> dict[str, Any]:
         "version": __version__,
         "note": RESEARCH_ONLY,
         "model": {
-            "name": model.name,
+            "name": model.recipe["name"],
             "sha256": model.sha256,
             "classes": model.classes,
             "dataset": model.facts.get("dataset"),
