@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -137,6 +138,15 @@ def read_json(path: Path) -> Any:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise AuscultError("E_RUN", f"{path} cannot be read: {error}.") from error
+
+
+def without_nan(value: Any) -> Any:
+    """NaN is no JSON: null in its place."""
+    if isinstance(value, dict):
+        return {k: without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def scores_in(folder: Path) -> dict[str, Any] | None:

@@ -28,9 +28,8 @@ from ..data.material import Material
 from ..errors import AuscultError
 from ..evaluate import Evaluation, evaluate
 from ..models.weights import digest
-from ..runs import Run, write_text
+from ..runs import Run, without_nan, write_text
 from ..statistics import multiplicities, percentile_ends
-from .results import without_nan
 from .shift import MIN_CYCLES, MIN_PATIENTS
 from .spreadsheet import csv_text
 

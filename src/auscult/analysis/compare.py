@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from ..config import fingerprint
 from ..errors import AuscultError, unknown
-from ..runs import Run, read_json
+from ..runs import Run, read_json, without_nan
 from ..statistics import holm
 from ..variance import difference, spread
 from . import RESEARCH_ONLY
-from .results import without_nan
 from .study_reader import Reader
 from .study_record import counts
 from .verify_run import tasks_of

@@ -1,7 +1,6 @@
 """What an evaluation leaves: scores.json, predictions.csv, shift.csv, report.html, and words beside the numbers."""
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ..evaluate import Evaluation, as_json
 from ..metrics import Task, patient_confusions
 from ..models.weights import Weights
 from ..out_of_domain import Domain
-from ..runs import Run, read_json, write_text
+from ..runs import Run, read_json, without_nan, write_text
 from ..statistics import score_interval
 from . import RESEARCH_ONLY
 from .domain import cautions, domain_dict
@@ -188,15 +187,6 @@ def scores_dict(results: Results) -> dict[str, Any]:
 def scores_text(scores: dict[str, Any]) -> str:
     """scores.json as it is written."""
     return json.dumps(without_nan(scores), indent=2, allow_nan=False) + "\n"
-
-
-def without_nan(value: Any) -> Any:
-    """NaN is no JSON: null in its place."""
-    if isinstance(value, dict):
-        return {k: without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def predictions_csv(results: Results) -> str:

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ..errors import AuscultError
 from ..metrics import Task
-from ..runs import read_json
+from ..runs import read_json, without_nan
 from ..statistics import mean_interval, paired_difference
 from . import RESEARCH_ONLY
-from .results import without_nan
 from .study_reader import COUNTS, Reader, finished_runs
 from .study_views import views
 

@@ -14,12 +14,12 @@ import numpy as np
 from ..data import icbhi, sprsound, synthetic
 from ..errors import AuscultError
 from ..metrics import Scores, Task, confusion_matrix, scores, task_confusion
-from ..runs import Run, read_json
+from ..runs import Run, read_json, without_nan
 from ..statistics import counts_interval
 from ..study import SELECTIONS
 from .mismatch import NOTHING, Mismatch, json_file_mismatches, text_mismatches
 from .report_tables import checkable, part_tables, patients_of_classes, shift_rows
-from .results import scores_text, without_nan
+from .results import scores_text
 from .row_checks import has_checks, sha256, wrong_checks
 from .study_counts import Scored, patient_counts, read_predictions
 

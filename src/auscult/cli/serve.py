@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import printable
 from ..errors import AuscultError
-from .process import prepare_process
+from .process import prepare_memory, prepare_torch
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -46,7 +46,6 @@ def serve(
     """
     import platformdirs
 
-    from ..network import default_device
     from ..predict import load
     from ..progress import say
     from ..web.app import create_app
@@ -54,11 +53,12 @@ def serve(
 
     if folder is not None and not folder.is_dir():
         raise AuscultError("E_SETTING", f"{printable(str(folder))} is not a folder; give one with recordings, or none.")
-    prepare_process()
+    prepare_memory()
     keep_little()
     with listening(port) as listener:
         port = listener.getsockname()[1]
-        loaded = load(model, device=default_device())  # torch: for what speaks for a class
+        loaded = load(model)
+        prepare_torch()
         state_dir = state or Path(platformdirs.user_data_dir("auscult", appauthor=False))
         app = create_app(loaded, source=model, folder=folder, state_dir=state_dir, port=port)
         say(RESEARCH_ONLY)

@@ -184,9 +184,13 @@ class Clip:
 
         return fbank(scaled, self.sample_rate, self.n_mels)
 
-    def log_mel(self, waveform: Float[np.ndarray, "S"]) -> Float[np.ndarray, "T F"]:
-        """`fbank` of one clip without torch; of Kaldi's filterbank only."""
-        return log_mel(waveform * np.float32(self.full_scale), self.sample_rate, self.n_mels)
+    def log_mel(self, waveforms: Float[np.ndarray, "B S"]) -> Float[np.ndarray, "B T F"]:
+        """`fbank` of clips as arrays; without torch where the filterbank is Kaldi's."""
+        if self.filterbank == "efficientat":
+            import torch
+
+            return self.fbank(torch.from_numpy(waveforms)).numpy()
+        return log_mel(waveforms * np.float32(self.full_scale), self.sample_rate, self.n_mels)
 
     @property
     def full_scale(self) -> float:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 FLOOR = float(np.finfo(np.float32).eps)  # 1.19e-7: the log of digital silence is -15.94
+AT_ONCE = 1024  # frames in work: they stay in the cache, and small whatever the recording
 
 
 def frame_size(sample_rate: int) -> int:
@@ -32,23 +33,35 @@ def frame_count(samples: int, sample_rate: int = 16000) -> int:
     return max(0, 1 + (samples - frame_size(sample_rate)) // frame_hop(sample_rate))
 
 
-def log_mel(waveform: Float[np.ndarray, "S"], sample_rate: int, n_mels: int) -> Float[np.ndarray, "T F"]:
-    """`fbank.fbank` of one clip; float32.
+def log_mel(waveforms: Float[np.ndarray, "B S"], sample_rate: int, n_mels: int) -> Float[np.ndarray, "B T F"]:
+    """`fbank.fbank` in numpy; float32.
 
     Raises:
-        ValueError: the waveform is shorter than one frame of 25 ms.
+        ValueError: the waveforms are shorter than one frame of 25 ms.
 
-    >>> log_mel(np.zeros(32000, np.float32), 8000, 64).shape
-    (398, 64)
+    >>> log_mel(np.zeros((1, 32000), np.float32), 8000, 64).shape
+    (1, 398, 64)
     """
-    size = frame_size(sample_rate)
-    if len(waveform) < size:
-        raise ValueError(f"{len(waveform)} samples at {sample_rate} Hz; one frame needs {size}")
-    frames = np.lib.stride_tricks.sliding_window_view(waveform.astype(np.float32), size)[:: frame_hop(sample_rate)]
-    frames = frames - frames.mean(axis=1, keepdims=True)
+    size, samples = frame_size(sample_rate), waveforms.shape[1]
+    if samples < size:
+        raise ValueError(f"{samples} samples at {sample_rate} Hz; one frame needs {size}")
+    every = np.lib.stride_tricks.sliding_window_view(waveforms.astype(np.float32), size, axis=1)
+    frames = every[:, :: frame_hop(sample_rate)]
+    made = np.empty((*frames.shape[:2], n_mels), np.float32)
+    clips = max(1, AT_ONCE // frames.shape[1])
+    for clip in range(0, len(frames), clips):
+        for first in range(0, frames.shape[1], AT_ONCE):
+            place = slice(clip, clip + clips), slice(first, first + AT_ONCE)
+            made[place] = _log_mel(frames[place], sample_rate, n_mels)
+    return made
+
+
+def _log_mel(frames: Float[np.ndarray, "B T size"], sample_rate: int, n_mels: int) -> Float[np.ndarray, "B T F"]:
+    size = frames.shape[2]
+    frames = frames - frames.mean(axis=2, keepdims=True)
     emphasised = frames.copy()
-    emphasised[:, 1:] -= np.float32(PREEMPHASIS) * frames[:, :-1]
-    emphasised[:, 0] *= np.float32(1 - PREEMPHASIS)  # the first sample is its own predecessor
+    emphasised[..., 1:] -= np.float32(PREEMPHASIS) * frames[..., :-1]
+    emphasised[..., 0] *= np.float32(1 - PREEMPHASIS)  # the first sample is its own predecessor
     emphasised *= window(size).astype(np.float32)
     n_fft = 1 << (size - 1).bit_length()
     spectrum = np.fft.rfft(emphasised, n_fft)

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.results import without_nan
 from ..predict import Model
 from ..prediction import Prediction
-from ..runs import file_sha256
+from ..runs import file_sha256, without_nan
 from . import listening
 
 DECODED = 0.1  # share of the work that is done when the recording is decoded

@@ -6,12 +6,9 @@ A picture asks for a stretch and a width in pixels; work and memory follow the w
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 
 from ..signal.clip import Clip
-from ..signal.efficientat import HIGH_HZ
-from ..signal.efficientat import LOW_HZ as EFFICIENTAT_LOW_HZ
 from ..signal.mel import LOW_HZ, frame_hop, frame_size
 from .listening import FULL, STEP, Sound
 
@@ -92,8 +89,11 @@ def grid(values: UInt8[np.ndarray, "W F"], clip: Clip, start_s: float, end_s: fl
 
 def band(clip: Clip) -> tuple[float, float]:
     """Edges in Hz of the picture of a filterbank: half a row outside the centres of its outermost filters."""
-    kaldi = clip.filterbank == "kaldi"
-    ends = np.array([LOW_HZ, clip.sample_rate / 2] if kaldi else [EFFICIENTAT_LOW_HZ, HIGH_HZ])
+    ends = np.array([LOW_HZ, clip.sample_rate / 2])
+    if clip.filterbank == "efficientat":
+        from ..signal import efficientat  # needs torch, which Kaldi's filterbank does without
+
+        ends = np.array([efficientat.LOW_HZ, efficientat.HIGH_HZ])
     low, high = 1127.0 * np.log1p(ends / 700.0)
     half = (high - low) / (clip.n_mels + 1) / 2
     edges = 700.0 * np.expm1(np.array([low + half, high - half]) / 1127.0)
@@ -107,17 +107,12 @@ def brightness(sound: Sound, clip: Clip) -> tuple[float, float]:
     return float(low), float(max(high, low + LEAST_RANGE))
 
 
-def _features(clip: Clip, waveform: Float[np.ndarray, "B S"]) -> Float[np.ndarray, "B T F"]:
-    with torch.inference_mode():
-        return clip.fbank(torch.from_numpy(waveform)).numpy()
-
-
 def _sparse(sound: Sound, clip: Clip, edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "W F"]:
     """Columns from the mean of a few frames in the middle of each."""
     length = frame_size(sound.rate) + (PIECE_FRAMES - 1) * frame_hop(sound.rate)
     middle = (edges[:-1] + edges[1:]) / 2 - length / 2
     starts = middle.clip(0, max(0, sound.samples - length)).astype(np.int64)
-    return _features(clip, sound.pieces(starts, length)).mean(axis=1)
+    return clip.log_mel(sound.pieces(starts, length)).mean(axis=1)
 
 
 def _dense(sound: Sound, clip: Clip, edges: Float[np.ndarray, "edges"]) -> Float[np.ndarray, "W F"]:
@@ -127,7 +122,7 @@ def _dense(sound: Sound, clip: Clip, edges: Float[np.ndarray, "edges"]) -> Float
     # from a multiple of the step on, the frames are those of the whole recording; with a margin that is not drawn
     last = min(sound.samples, int(edges[-1]) + 2 * size)
     first = max(0, min(int(edges[0]) - 2 * size, last - 2 * size)) // hop * hop
-    frames = _features(clip, sound.read(first, last)[None])[0]
+    frames = clip.log_mel(sound.read(first, last)[None])[0]
     places = ((edges - first - ahead) / hop + 0.5).astype(np.int64).clip(0, len(frames))  # frames before each edge
     begin = places[:-1].clip(0, len(frames) - 1)
     behind = np.maximum(places[1:], begin + 1)

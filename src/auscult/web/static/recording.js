@@ -290,11 +290,13 @@ export class Screen {
   }
 
   /** Of the chosen breath first, then of the others in sight. */
-  #wantSaliency() {
+  async #wantSaliency() {
     const { start, end } = this.timeline.view;
     const seen = this.#review.breaths.filter((breath, i) => i !== this.#chosen && breath.end_s > start && breath.start_s < end);
     const chosen = this.#review.breaths[this.#chosen];
-    this.#tiles.wantSaliency(chosen ? [chosen, ...seen] : seen);
+    $("heat").setAttribute("aria-busy", "true"); // the first time the network is loaded for it: some seconds
+    await this.#tiles.wantSaliency(chosen ? [chosen, ...seen] : seen);
+    $("heat").setAttribute("aria-busy", "false");
   }
 
   #slow() {
