@@ -71,7 +71,9 @@ def loaded(model: Classifier) -> SimpleNamespace:
         with torch.inference_mode():
             return model(torch.from_numpy(stored).float()).softmax(1).numpy()
 
-    return SimpleNamespace(classifier=model, clip=CLIP, classes=("normal", "crackle"), device="cpu", classify=classify)
+    return SimpleNamespace(
+        light=False, classifier=model, clip=CLIP, classes=("normal", "crackle"), device="cpu", classify=classify
+    )
 
 
 def noise(seconds: float) -> np.ndarray:

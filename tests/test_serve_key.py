@@ -13,7 +13,7 @@ import auscult
 from auscult.predict import Model
 from auscult.web.app import create_app
 from auscult.web.guard import HEADERS
-from auscult.web.key import Key, same
+from auscult.web.key import LOOK, Key, same
 
 from .browsers import chromium
 from .web_browser import served
@@ -50,6 +50,13 @@ def test_without_the_key_nothing_is_answered(stranger: TestClient) -> None:
         assert method == "HEAD" or answer.json()["code"] == "E_TOKEN"
         assert "token=" not in answer.text
     assert not list(stranger.app.state.session.store.root.iterdir())  # type: ignore[attr-defined]
+
+
+def test_only_the_look_of_the_page_is_for_everybody(stranger: TestClient) -> None:
+    assert stranger.get(LOOK, headers=RAW).headers["content-type"].startswith("text/css")
+    assert LOOK in stranger.get("/", headers=RAW).text
+    for method, path in (("POST", LOOK), ("GET", f"{LOOK}/"), ("GET", "/static/app.js"), ("GET", "/static/../app.py")):
+        assert stranger.request(method, path, headers=RAW).status_code == 403, path
 
 
 @pytest.mark.parametrize("query", ["", "?token=", "?token=x", "?token=%00", "?token=\u00e9", "?token[]=x", "?Token=x"])

@@ -9,6 +9,7 @@ every column of the result is one moment of the cycle. Saliency says what this m
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from scipy.ndimage import gaussian_filter
 
 from ..data.store import cycle_features
 from ..errors import AuscultError
+from ..models import scan
 from ..signal import efficientat, io
 from ..signal.clip import Clip
 from ..signal.mel import LOW_HZ, frame_hop, frame_size, mel_centres
@@ -184,7 +186,9 @@ def saliency(
         class_index = int(model.classify(stored).argmax())
     members = torch.zeros(1, known, dtype=torch.bool, device=fbank.device)
     members[0, class_index] = True
-    found = attribution(model.classifier, fbank, members, method)[0].cpu().numpy()
+    # a network that predicts without torch is small: the scan is not compiled for one breath, which takes seconds
+    with scan.prefer("chunked") if model.light else nullcontext():
+        found = attribution(model.classifier, fbank, members, method)[0].cpu().numpy()
     recording_s = len(waveform) / clip.sample_rate
     where = placing(clip, start_s, end_s, len(found), recording_s)
     return Saliency(

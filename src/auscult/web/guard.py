@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .key import Key
+from .key import LOOK, Key
 
 STALL_S = 60.0  # a sender that is silent for so long is given up
 SLOWEST = 2**16  # bytes a second that a sender keeps up, once STALL_S have passed
@@ -139,6 +139,8 @@ class Guard:
         headers = Headers(scope=scope)
         if scope["method"] == "GET" and scope["path"] == "/":
             return self.key.door(scope, headers)
+        if scope["method"] == "GET" and scope["path"] == LOOK:
+            return None
         if not self.key.held(headers):
             raise Refused(
                 403, "E_TOKEN", "open the address that `auscult serve` shows in its terminal, with its token."

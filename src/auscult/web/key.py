@@ -16,13 +16,16 @@ from starlette.requests import cookie_parser
 from starlette.responses import HTMLResponse, Response
 from starlette.types import Scope
 
+LOOK = "/static/style.css"  # the one file that everybody gets: the page for those without the key uses it
 HEAD = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>auscult</title><link rel="icon" href="data:,">'
 )
-CLOSED = f"""{HEAD}</head>
-<body><main><h1>This page needs its key</h1>
+CLOSED = f"""{HEAD}<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="stylesheet" href="{LOOK}"></head>
+<body><header class="top"><span class="brand">auscult</span></header>
+<main><section class="card"><h1>This page needs its key</h1>
 <p>Open the address that the terminal shows, all of it: the key follows <code>?token=</code>, and is new each time
-<code>auscult serve</code> is started.</p></main></body></html>
+<code>auscult serve</code> is started.</p></section></main></body></html>
 """
 
 
