@@ -1,5 +1,6 @@
 """Prediction without torch: every layer and the whole network against torch, which models it takes, what it imports."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,12 +18,14 @@ from auscult.errors import AuscultError
 from auscult.light import arithmetic, scan
 from auscult.light import network as light
 from auscult.light.dass import Dass, shapes
-from auscult.models import dass
+from auscult.models import LinearHead, dass
 from auscult.models.scan import reference
 from auscult.models.weights import load_weights, save_weights
 from auscult.network import TorchNetwork, load_network
 from auscult.predict import load
+from auscult.recipes import Recipe
 from auscult.signal.clip import Clip
+from auscult.signal.spectrogram import Input
 from auscult.weightsfile import read_told
 
 from .small import small_weights
@@ -180,6 +183,14 @@ def test_torch_is_taken_where_it_is_asked_for(file: Path, monkeypatch: pytest.Mo
     assert isinstance(load(file).network, TorchNetwork)
 
 
+@pytest.mark.parametrize(
+    ("part", "spec"), [("recipe", Recipe), ("backbone", dass.Dass), ("head", LinearHead), ("input", Input)]
+)
+def test_every_setting_is_known(part: str, spec: type) -> None:
+    """A new one is put into the list once it is clear what it means without torch."""
+    assert light.SETTINGS[part] == {"kind", *(f.name for f in dataclasses.fields(spec))}
+
+
 def rewritten(file: Path, out: Path, **changes: object) -> Path:
     """The file with another header; its numbers stay."""
     data = file.read_bytes()
@@ -203,7 +214,9 @@ def test_what_a_stranger_may_have_written(file: Path, tmp_path: Path) -> None:
         load(tmp_path / "flipped.safetensors")
     told = read_told(file)
     clip = {"kind": "clip", "sample_rate": 3}
-    for recipe in ({}, {"kind": "recipe"}, told.recipe | {"backbone": None}, told.recipe | {"clip": clip}):
+    head = told.recipe["head"] | {"scale": 2.0}
+    changes = {"backbone": None}, {"clip": clip}, {"head": head}, {"exec": "rm"}
+    for recipe in ({}, {"kind": "recipe"}, *(told.recipe | change for change in changes)):
         odd = rewritten(file, tmp_path / "odd.safetensors", recipe=recipe)
         assert not light.takes(read_told(odd))
         with pytest.raises(AuscultError):

@@ -24,6 +24,17 @@ MIN_STD = 1e-3
 EPS = 1e-5  # of torch's BatchNorm
 MEL = ("weight", "bias", "running_mean", "running_var")
 STEPS = "front.mel.num_batches_tracked"
+SETTINGS = {
+    "recipe": {
+        *("kind", "name", "clip", "input", "backbone", "weights", "partial_weights", "head", "objective", "optimizer"),
+        *("schedule", "epochs", "batch_size", "sampler", "drop_last", "precision", "clip_grad", "split", "validation"),
+        *("validation_seed", "selection", "selection_task", "moving_average", "also_best_on_test", "compile"),
+    },
+    "backbone": {"kind", "size", "drop_path", "checkpoint", "smoothing"},
+    "head": {"kind", "dropout", "normalise", "layer_norm"},
+    "input": {"kind", "normalise", "frames", "specaugment", "fit", "augment"},
+}
+"""Those that are known here; a file with another one, which may change what the network does, is for torch."""
 TORCH = {"float32": "torch.float32", "int64": "torch.int64"}
 Array = np.ndarray
 
@@ -96,7 +107,8 @@ def _plain(told: Told) -> bool:
     recipe = told.recipe
     backbone, head, front = recipe["backbone"], recipe["head"], recipe["input"]
     return (
-        recipe["kind"] == "recipe"
+        all(SETTINGS[part] >= told.keys() for part, told in ({"recipe": recipe} | recipe).items() if part in SETTINGS)
+        and recipe["kind"] == "recipe"
         and backbone["kind"] == "dass"
         and backbone.get("smoothing") is None
         and head["kind"] == "linear"
