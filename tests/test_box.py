@@ -106,7 +106,7 @@ def test_export_keeps_the_weights_and_says_how_to_decide(made: Run, tmp_path: Pa
 def test_the_command(made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(["export", str(made.folder), str(tmp_path / "m.safetensors")]) == 0
     assert "chosen on" in capsys.readouterr().err
-    assert command(["export", str(made.folder), str(tmp_path / "m.onnx")]) == 2
+    assert command(["export", str(made.folder), str(tmp_path / "m.bin")]) == 2
     other = train(small_recipe("epochs=1", "validation=0", "selection=last"), "synthetic",
                   Path(made.settings()["data"]), tmp_path / "none")  # fmt: skip
     with pytest.raises(AuscultError, match="held out no patients"):

@@ -42,6 +42,7 @@ FLOORS = [
         "breaths",
         "box",
         "export",
+        "onnx_export",
         "web",
         "analysis",
         "bench",
