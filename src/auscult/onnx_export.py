@@ -65,27 +65,21 @@ class Probabilities(nn.Module):
 def export_onnx(source: str | Path | None, out: Path, *, selection: str | None = None) -> Exported:
     """Writes the network of a model as one ONNX file, after onnxruntime has agreed with torch on it.
 
-    The input `fbank` is float32, (batch, frames, mels): filterbanks as `Clip.fbank` makes them. The outputs are `logits`
-    and `probabilities`, (batch, classes). The batch is free; the frames too where the network takes a clip of any
-    length, else they are those of the clip. The file's metadata holds what `words` gives.
+    The input `fbank` is float32, (batch, frames, mels): filterbanks as `Clip.fbank` makes them. The outputs are
+    `logits` and `probabilities`, (batch, classes). The batch is free; the frames too where the network takes a clip of
+    any length, else they are those of the clip. The file's metadata holds what `words` gives.
 
     Args:
         source: a run folder, a weights file or the name of a model; None takes the one in the package.
         selection: which epoch's weights of a run; None takes the recipe's own choice.
 
     Raises:
-        AuscultError: E_SETTING where onnx is not installed, or for a model of clips of several lengths whose network
-            takes one; E_RUN where there is no model or onnxruntime does not agree, and nothing is written; E_DISK.
+        AuscultError: E_SETTING where onnx is not installed; E_RUN where there is no model or onnxruntime does not agree,
+            and nothing is written; E_DISK.
     """
     require()
     model = load(source, selection=selection, device="cpu")
     free = model.classifier.backbone.any_length and model.recipe.input.frames is None
-    if model.clip.buckets_s and not free:
-        raise AuscultError(
-            "E_SETTING",
-            f"{model.file} cuts clips of several lengths (clip.buckets_s) but its network takes one number of frames: "
-            "no one graph fits them. Train it with clip.buckets_s=[] to export it.",
-        )
     network = Probabilities(model.classifier, model.choice.temperature).eval()
     program = traced(network, example(model), free)
     strip(program.model)
@@ -116,8 +110,11 @@ def require() -> None:
 
 
 def traced(network: nn.Module, fbank: Float[Tensor, "B T F"], free: bool) -> Any:
-    """torch's `ONNXProgram` of a network; `free` leaves the number of frames open. Takes some ten seconds."""
-    from .models.scan import cpu, onnx_graph  # not at the top: the first makes the operator, the second needs onnx
+    """torch's `ONNXProgram` of a network; `free` leaves the number of frames open. Takes some ten seconds.
+
+    The exporter's own optimiser is left out: it takes as long again, and onnxruntime has another, at every start.
+    """
+    from .models.scan import cpu, onnx_graph  # noqa: F401  (the first makes the operator, the second needs onnxscript)
 
     axes = {0: "batch", 1: "frames"} if free else {0: "batch"}
     with torch.no_grad(), scan.force("cpu"), undisturbed():
@@ -130,6 +127,7 @@ def traced(network: nn.Module, fbank: Float[Tensor, "B T F"], free: bool) -> Any
             output_names=list(OUTPUTS),
             dynamic_shapes={INPUT: axes},
             custom_translation_table={torch.ops.auscult.ss2d.default: onnx_graph.ss2d},
+            optimize=False,
             verbose=False,
         )
 
@@ -195,7 +193,7 @@ def example(model: Model, batch: int = 2, frames: int | None = None) -> Float[Te
 
 
 def samples(model: Model, free: bool) -> list[Float[Tensor, "B T F"]]:
-    """What both are asked: one clip of any values, three of noise that swells and falls, and other lengths if `free`."""
+    """What both are asked: one clip of any values, three of swelling noise, and other lengths if `free`."""
     clip = model.clip
     seconds = torch.arange(clip.samples) / clip.sample_rate
     generator = torch.Generator().manual_seed(1)

@@ -23,7 +23,9 @@ def export(run: Path, out: Path, /, *, data: Path | None = None, selection: str 
     if out.suffix not in (".safetensors", ".onnx"):
         raise AuscultError("E_SETTING", f"{out}: the file's name must end in .safetensors or .onnx.")
     if out.suffix == ".onnx" and data is not None:
-        raise AuscultError("E_SETTING", "--data is for .safetensors, where thresholds are chosen; leave it out for .onnx.")
+        raise AuscultError(
+            "E_SETTING", "--data is for .safetensors, where thresholds are chosen; leave it out for .onnx."
+        )
     prepare_process()
     return to_onnx(run, out, selection) if out.suffix == ".onnx" else to_safetensors(run, out, data, selection)
 
@@ -51,8 +53,9 @@ def to_onnx(model: Path, out: Path, selection: str | None) -> int:
 
     made = export_onnx(model, out, selection=selection)
     frames = f"{made.frames} frames" if made.frames else "any number of frames"
+    hint = "" if made.calibrated else "; not calibrated: export the run to .safetensors first, and that file to .onnx"
     say(
-        f"{out}: {out.stat().st_size / 2**20:.1f} MiB, takes {frames}; largest error of a logit {made.error:.1e} against "
-        "torch" + ("" if made.calibrated else "; not calibrated: export a run to .safetensors first, and that to .onnx")
+        f"{out}: {out.stat().st_size / 2**20:.1f} MiB, takes {frames}; largest error of a logit against torch "
+        f"{made.error:.1e}{hint}"
     )
     return 0

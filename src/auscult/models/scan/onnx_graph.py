@@ -15,7 +15,7 @@ MOST_LEVELS = 4  # of chunks of chunks, where the size of the map is not known: 
 
 
 def ss2d(u: Any, x: Any, dt_weight: Any, dt_bias: Any, A: Any, D_skip: Any, save: bool) -> tuple[Any, Any]:
-    """Nodes for one call of the operator; its arguments are those of `scan.ss2d`, and `save`, which has no meaning here.
+    """Nodes for one call of the operator; the arguments of `scan.ss2d`, and `save`, which means nothing here.
 
     Returns:
         What the scan gives, (B, H, W, D), and a stand-in for the states that are kept for the gradients.
@@ -72,7 +72,7 @@ def _merged(y: Any, like: Any) -> Any:
 
 
 def softplus(z: Any) -> Any:
-    """log(1 + exp(z)) as max(z, 0) + 2 atanh(e / (2 + e)), e = exp(-|z|): ONNX has no log1p, and small steps need it."""
+    """log(1 + exp(z)) as max(z, 0) + 2 atanh(e / (2 + e)), e = exp(-|z|): it needs a log1p, and ONNX has none."""
     e = op.Exp(op.Neg(op.Abs(z)))
     half = op.Atanh(op.Div(e, op.Add(e, op.Constant(value_float=2.0))))
     return op.Add(op.Relu(z), op.Add(half, half))
