@@ -74,8 +74,8 @@ def export_onnx(source: str | Path | None, out: Path, *, selection: str | None =
         selection: which epoch's weights of a run; None takes the recipe's own choice.
 
     Raises:
-        AuscultError: E_SETTING where onnx is not installed; E_RUN where there is no model or onnxruntime does not agree,
-            and nothing is written; E_DISK.
+        AuscultError: E_SETTING where onnx is not installed; E_RUN where there is no model, or onnxruntime does not
+            agree: nothing is written then; E_DISK.
     """
     require()
     model = load(source, selection=selection, device="cpu")
