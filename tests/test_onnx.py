@@ -114,7 +114,7 @@ def test_the_file_says_what_it_is(source: Path, made: Path, reader: Any) -> None
     assert Choice.from_dict(json.loads(told["choice"])) == model.choice
     clip = json.loads(told["clip"])
     assert clip.pop("frames") == model.clip.frames and clip == to_dict(model.clip)
-    assert json.loads(told["recipe"]) == to_dict(model.recipe)
+    assert json.loads(told["recipe"]) == model.recipe
     assert json.loads(told["facts"]) == {name: v for name, v in model.facts.items() if name != KEY}
     content = made.read_bytes()
     assert str(Path(auscult.__file__).parent).encode() not in content and b"site-packages" not in content
@@ -280,7 +280,7 @@ def weights_of(name: str, file: Path, *settings: str) -> Path:
 def test_other_networks(name: str, settings: tuple[str, ...], frames: int | None, tmp_path: Path) -> None:
     file = weights_of(name, tmp_path / "a.safetensors", *settings)
     done = exported(file, tmp_path / "a.onnx")
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "onnxruntime" not in done.stderr, done.stderr
     assert (
         f"takes {frames} frames" if frames else "takes any number"
     ) in done.stderr and "not calibrated" in done.stderr

@@ -79,7 +79,7 @@ def export_onnx(source: str | Path | None, out: Path, *, selection: str | None =
     """
     require()
     model = load(source, selection=selection, device="cpu")
-    free = model.classifier.backbone.any_length and model.recipe.input.frames is None
+    free = model.classifier.backbone.any_length and model.recipe["input"]["frames"] is None
     network = Probabilities(model.classifier, model.choice.temperature).eval()
     program = traced(network, example(model), free)
     strip(program.model)
@@ -112,13 +112,16 @@ def require() -> None:
 def traced(network: nn.Module, fbank: Float[Tensor, "B T F"], free: bool) -> Any:
     """torch's `ONNXProgram` of a network; `free` leaves the number of frames open. Takes some ten seconds.
 
-    The exporter's own optimiser is left out: it takes as long again, and onnxruntime has another, at every start.
+    Of the exporter's optimiser only the folding of constants is used: its patterns take as long as all else together;
+    onnxruntime has its own, at every start.
     """
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
     from .models.scan import cpu, onnx_graph  # noqa: F401  (the first makes the operator, the second needs onnxscript)
 
     axes = {0: "batch", 1: "frames"} if free else {0: "batch"}
     with torch.no_grad(), scan.force("cpu"), undisturbed():
-        return torch.onnx.export(
+        program = torch.onnx.export(
             network,
             (fbank,),
             dynamo=True,
@@ -130,6 +133,9 @@ def traced(network: nn.Module, fbank: Float[Tensor, "B T F"], free: bool) -> Any
             optimize=False,
             verbose=False,
         )
+    fold_constants(program.model)
+    remove_unused_nodes(program.model)
+    return program
 
 
 @contextmanager
@@ -171,7 +177,7 @@ def words(model: Model) -> dict[str, str]:
     """
     facts = {name: told for name, told in model.facts.items() if name != KEY}
     told = {
-        "recipe": to_dict(model.recipe),
+        "recipe": model.recipe,
         "clip": to_dict(model.clip) | {"frames": model.clip.frames},
         "classes": list(model.classes),
         "choice": model.choice.to_dict() if model.calibrated else None,
