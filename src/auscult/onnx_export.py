@@ -121,7 +121,7 @@ def traced(network: nn.Module, fbank: Float[Tensor, "B T F"], free: bool) -> Any
 
     axes = {0: "batch", 1: "frames"} if free else {0: "batch"}
     with torch.no_grad(), scan.force("cpu"), undisturbed():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             network,
             (fbank,),
             dynamo=True,
