@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
-EXTRAS = ("train", "serve", "explain", "tables", "bench", "onnx", "ray")
+EXTRAS = ("torch", "train", "serve", "explain", "tables", "bench", "onnx", "ray")
 ALLOWED = frozenset(
     {
         *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "HPND", "ISC"),

@@ -29,7 +29,9 @@ from .weights import weights
 
 FAILED, USAGE, STOPPED = 1, 2, 130
 EXTRAS = {
-    **dict.fromkeys(("accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers"), "train"),
+    **dict.fromkeys(
+        ("torch", "scipy", "numba", "accelerate", "matplotlib", "pytorch_optimizer", "sklearn", "transformers"), "train"
+    ),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "serve"),
     "captum": "explain",
 }
@@ -103,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         leave_stdout()
         return FAILED
     except OSError as error:  # of a library's own files, or of stdout
-        from ..runs import FULL  # which imports torch
+        from ..runs import FULL
 
         if error.errno not in FULL:
             raise

@@ -90,9 +90,13 @@ class Session:
         """What the model looked at in a stretch, its brightest place 255; not from two threads.
 
         Raises:
-            Refused: 422 for a stretch of more than a minute.
+            Refused: 422 for a stretch of more than a minute; 501 without torch.
         """
-        from ..analysis.saliency import saliency
+        try:
+            from ..analysis.saliency import saliency
+        except ModuleNotFoundError as error:
+            words = f"saliency needs {error.name}; install it with: pip install 'auscult[torch]'"
+            raise Refused(501, "E_SETTING", words) from error
 
         first, last = sound.span(start_s, end_s)
         if last - first > LONGEST_S * sound.rate:
