@@ -14,7 +14,7 @@ import auscult
 from auscult.box import DEFAULT, KEY, MODELS, Choice, OperatingPoint, choice_in, find
 from auscult.cli.app import run as command
 from auscult.errors import AuscultError
-from auscult.export import LEAST_SAID, RISK, band, best, export
+from auscult.export import RISK, band, best, export
 from auscult.models import scan
 from auscult.models.weights import load_weights
 from auscult.runs import Run
@@ -121,18 +121,20 @@ def test_a_choice_reads_back() -> None:
     assert Choice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice
 
 
-def test_nothing_is_said_where_the_rest_would_be_wrong_too_often() -> None:
+def test_nothing_is_said_where_it_would_be_wrong_too_often() -> None:
+    """Each word by itself; a little more is said and the risk is not kept."""
     generator = np.random.default_rng(0)
     for overlap in (0.0, 0.2, 0.5, 2.0):
         ill = generator.random(400) < 0.4
-        score = np.clip(0.5 + np.where(ill, 0.2, -0.2) + generator.normal(0, overlap / 2, 400), 0, 1)
+        score = np.clip(0.5 + np.where(ill, 0.2, -0.2) + generator.normal(0, overlap / 2, 400), 0.001, 0.999)
         cut = best(score, ill)
         low, high = band(score, ill, cut)
-        said = (score <= low) | (score >= high)
-        wrong = ((score >= cut) != ill)[said].mean()
-        assert wrong <= RISK + 0.01 or said.mean() < LEAST_SAID + 0.05
-        assert low <= cut <= high
-    assert band(np.array([0.1, 0.9]), np.array([False, True]), 0.5) == (0.5, 0.5)
+        assert low < cut <= high
+        for said, wrong, beyond in ((score <= low, ill, score < cut), (score >= high, ~ill, score >= cut)):
+            assert not said.any() or wrong[said].mean() <= RISK
+            assert (said == beyond).all() or wrong[beyond].mean() > RISK
+    assert band(np.array([0.1, 0.9]), np.array([False, True]), 0.5) == (0.1, 0.9)
+    assert band(np.array([0.1, 0.9]), np.array([True, False]), 0.5) == (0.0, 1.0)
 
 
 def test_a_name_that_is_no_model() -> None:

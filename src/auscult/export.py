@@ -20,8 +20,7 @@ from .progress import track
 from .runs import Run, read_json
 
 POINTS = np.linspace(0.05, 0.95, 19)  # of the slider
-RISK = 0.1  # of what is said of the validation recordings, so much may be wrong
-LEAST_SAID = 0.5  # of them, so many are not left open, whatever the risk
+RISK = 0.1  # of the validation recordings that are called normal, so many may be wrong; of those called abnormal too
 
 
 def export(run: Run, out: Path, *, data: Path | None = None, selection: str | None = None) -> Choice:
@@ -110,25 +109,33 @@ def fraction(value: float) -> float | None:
 def best(score: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> float:
     """The threshold with the highest (Se + Sp) / 2.
 
-    >>> best(np.array([0.1, 0.3, 0.2, 0.9]), np.array([False, False, True, True]))
-    0.15
+    >>> best(np.array([0.0, 0.5, 0.25, 1.0]), np.array([False, False, True, True]))
+    0.125
     """
     found = cuts(score)
     return float(found[int(np.argmax([sum(rates(score, abnormal, float(t))) for t in found]))])
 
 
 def band(score: NDArray[np.float64], abnormal: NDArray[np.bool_], threshold: float) -> tuple[float, float]:
-    """Where nothing is said, around a threshold: as narrow as `RISK` allows, and no wider than `LEAST_SAID` allows."""
-    away = np.abs(score - threshold)
-    right = (score >= threshold) == abnormal
-    for width in (0.0, *np.sort(away)):
-        said = away > width if width else np.ones(len(score), bool)
-        if said.mean() < LEAST_SAID:
-            break
-        reached = float(width)
-        if right[said].mean() >= 1 - RISK:
-            break
-    return threshold - reached, threshold + reached
+    """Where nothing is said, around a threshold: what lies below and what lies above is wrong as `RISK` allows, each.
+
+    A side that is wrong more often, however little is said of it, says nothing at all: its end is 0, or 1.
+
+    >>> band(np.array([0.1, 0.2, 0.6, 0.9]), np.array([False, False, False, True]), 0.5)
+    (0.2, 0.9)
+    """
+    below, above = score < threshold, score >= threshold
+    low = _furthest(score[below], abnormal[below])
+    high = _furthest(-score[above], ~abnormal[above])
+    return (0.0 if low is None else low, 1.0 if high is None else -high)
+
+
+def _furthest(score: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float | None:
+    """The largest score up to which `RISK` is kept; None where it is nowhere."""
+    order = np.argsort(score)
+    ends = np.append(np.diff(score[order]) > 0, np.ones(min(1, len(score)), bool))  # of equal ones the last counts
+    kept = np.flatnonzero(ends & (np.cumsum(wrong[order]) <= RISK * np.arange(1, len(score) + 1)))
+    return float(score[order][kept[-1]]) if len(kept) else None
 
 
 def scores_of(run: Run, weights: Weights) -> dict[str, Any]:
