@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 PIECE_S = 60.0  # of a long recording at once; a shorter one is one piece
 CONTEXT_S = 10.0  # at the end of a piece: whether a breath ends there only the next piece tells
 NO_BREATH = "no breath was found"
-UNSURE = "P(abnormal) {p:.2f} is too close to the threshold {t:.2f}"
+UNSURE = "P(abnormal) {p:.2f} lies between {low:.2f} (normal) and {high:.2f} (abnormal)"
 Precision = Literal["fp32", "bf16"]
 
 
@@ -287,7 +287,7 @@ class Model:
         if p is None:
             return NO_BREATH
         low, high = self.choice.unsure
-        return UNSURE.format(p=p, t=self.choice.recording) if low < p < high else ""
+        return UNSURE.format(p=p, low=low, high=high) if low < p < high else ""
 
     def probabilities(self, faded: NDArray[np.float32], cycles: Sequence[Interval]) -> NDArray[np.float32]:
         """Class probabilities of cycles of a recording whose ends are faded. Shape: (N, K)."""

@@ -63,7 +63,7 @@ class Prediction:
         bandwidth_hz: frequency above which nothing is left but the floor (`signal.bandwidth`); None for silence.
         verdict: whether the recording is good enough to judge, and why not.
         said: of the recording as a whole: ``normal``, ``abnormal``, or ``cannot say`` where it is too poor, or its
-            probability too close to the threshold.
+            probability between the two thresholds.
         p_abnormal: mean P(abnormal) of its breaths, weighted by their length; None without a breath.
         why: in words, where nothing can be said; empty otherwise.
         notes: what a listener should know: ``truncated``, ``silent``, ``clipped`` and the like.
