@@ -114,6 +114,7 @@ def test_features_logits_and_gradients_are_those_of_transformers(layout: str, tm
         assert (gradient - by_name[name]).abs().max() < 1e-4 * scale + 1e-4, name
 
 
+@pytest.mark.slow
 def test_by_name_and_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

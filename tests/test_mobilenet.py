@@ -119,7 +119,7 @@ def mode(request: pytest.FixtureRequest) -> bool:
     return request.param == "training"
 
 
-@pytest.mark.parametrize("size", ["mn01", "mn04"])
+@pytest.mark.parametrize("size", ["mn01", pytest.param("mn04", marks=pytest.mark.slow)])
 def test_forward_and_every_gradient_equal_the_twin(size: str, mode: bool, tmp_path: Path) -> None:
     model = filled(size, tmp_path).double().train(mode)
     state = {n: t.double().requires_grad_("running" not in n) for n, t in published(size).items() if t.ndim}

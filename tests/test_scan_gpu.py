@@ -149,6 +149,7 @@ def test_tritons_own_interpreter_agrees(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @on_cpu
+@pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
 def test_the_operators_keep_torchs_rules() -> None:
     inputs = make((1, 3, 11, 10, 1), dtype=torch.float32)

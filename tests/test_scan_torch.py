@@ -80,7 +80,10 @@ if sys.argv[1] == "wrap":
 """
 
 
-@pytest.mark.parametrize("verb", ["compile", "export", "wrap"])
+SLOW = [pytest.param(verb, marks=pytest.mark.slow) for verb in ("compile", "export")]  # ONNX exports it in every run
+
+
+@pytest.mark.parametrize("verb", [*SLOW, "wrap"])
 def test_torch_takes_the_operator_as_it_is(verb: str, tmp_path: Path) -> None:
     # in a process of its own: here the shapes of arguments are checked at run time, which a tracer cannot follow
     command = [sys.executable, "-c", MACHINERY, verb, str(tmp_path / "store")]

@@ -13,8 +13,10 @@ from auscult.models.transfer import compare, load_backbone
 from .golden.make_vmamba import CLASSES
 from .published import GOLDEN, LAYOUTS, SHAPES, as_dass, plain, saved, tiny
 
+QUICK = "dass"  # the other layouts run with the slow tests
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+
+@pytest.mark.parametrize("layout", [n if n == QUICK else pytest.param(n, marks=pytest.mark.slow) for n in LAYOUTS])
 def test_our_forward_equals_the_public_definition(layout: str, tmp_path: Path) -> None:
     arrange, file = LAYOUTS[layout]
     backbone, whole = tiny(), tiny(CLASSES)
