@@ -5,6 +5,7 @@ twenty seconds of sound then take four seconds of processor instead of half a se
 whatever the machine has, too.
 """
 
+import sys
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -21,3 +22,11 @@ def one_thread() -> AbstractContextManager[Any]:
 def _openblas() -> ThreadpoolController:
     """The copies of OpenBLAS that are loaded; numpy's is."""
     return ThreadpoolController().select(internal_api="openblas")
+
+
+def tune_torch() -> None:
+    """`compute.tune`, where a model that was loaded has brought torch; for commands, after loading."""
+    if "torch" in sys.modules:
+        from .compute import tune
+
+        tune()

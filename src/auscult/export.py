@@ -133,7 +133,7 @@ def band(score: NDArray[np.float64], abnormal: NDArray[np.bool_], threshold: flo
 def _furthest(score: NDArray[np.float64], wrong: NDArray[np.bool_]) -> float | None:
     """The largest score up to which `RISK` is kept; None where it is nowhere."""
     order = np.argsort(score)
-    ends = np.append(np.diff(score[order]) > 0, np.ones(min(1, len(score)), bool))  # of equal ones the last counts
+    ends = np.diff(score[order], append=np.inf) > 0  # of equal ones the last counts
     kept = np.flatnonzero(ends & (np.cumsum(wrong[order]) <= RISK * np.arange(1, len(score) + 1)))
     return float(score[order][kept[-1]]) if len(kept) else None
 

@@ -14,11 +14,12 @@ from cyclopts import Parameter
 
 from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import csv_lines, printable
+from ..blas import tune_torch
 from ..errors import AuscultError, unknown
 from ..scoring import How, Line, Scorer, Scoring, Task
 from .inputs import Missing, check_out, expand
 from .journal import Journal, content_hash
-from .process import prepare_memory, prepare_torch
+from .process import prepare_memory
 from .results import SHOWN, TABLES, Count, show, tally, write
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def predict(
         calibrated: with the temperature and threshold of the model; without the option where there are any.
         workers: this many processes share the recordings; each has one thread, so that results are the same with any
             number of them. A recording that ends a process costs itself only. Without the option: one a core for 16
-            recordings or more, by a model that needs no torch (90 MB a process), else this process alone; with
+            recordings or more, by a model that needs no torch (80 MB a process), else this process alone; with
             --engine ray every core of the cluster.
         engine: ray has the workers on the machines of the Ray cluster that RAY_ADDRESS names, or of one that is
             started on this machine alone.
@@ -122,7 +123,7 @@ def predict(
         how=cycles,
         annotations=str(annotations) if annotations else None,
     ).build()
-    prepare_torch()
+    tune_torch()
     say(RESEARCH_ONLY)
     if workers is None and engine == "local" and scorer.model.light and len(files) >= MANY:
         workers = cores()

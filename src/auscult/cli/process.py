@@ -23,14 +23,6 @@ def prepare_memory() -> None:
     use_large_pages()
 
 
-def prepare_torch() -> None:
-    """The rest of `prepare_process`, where a model that was loaded needs torch."""
-    if "torch" in sys.modules:
-        from ..compute import tune
-
-        tune()
-
-
 def keep_freed_memory() -> None:
     """Lets glibc keep freed blocks up to 1 GiB instead of returning them to the system after every layer.
 

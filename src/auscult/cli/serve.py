@@ -12,8 +12,9 @@ from cyclopts import Parameter
 
 from ..analysis import RESEARCH_ONLY
 from ..analysis.spreadsheet import printable
+from ..blas import tune_torch
 from ..errors import AuscultError
-from .process import prepare_memory, prepare_torch
+from .process import prepare_memory
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -58,7 +59,7 @@ def serve(
     with listening(port) as listener:
         port = listener.getsockname()[1]
         loaded = load(model)
-        prepare_torch()
+        tune_torch()
         state_dir = state or Path(platformdirs.user_data_dir("auscult", appauthor=False))
         app = create_app(loaded, source=model, folder=folder, state_dir=state_dir, port=port)
         say(RESEARCH_ONLY)

@@ -21,11 +21,12 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
     asked: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
     threading.Thread(target=read, args=(asked,), daemon=True).start()
+    from ..blas import tune_torch
     from ..errors import AuscultError
     from ..progress import be_silent
     from ..scoring import Scoring
     from ..web.worker import line
-    from .process import prepare_memory, prepare_torch
+    from .process import prepare_memory
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(line(value))
@@ -39,7 +40,7 @@ def main() -> None:
     except AuscultError as error:
         answer({"error": {"code": error.code, "message": error.message}})
         return
-    prepare_torch()
+    tune_torch()
     answer({"done": {"sha256": scorer.model.sha256}})
     while True:
         task = asked.get()

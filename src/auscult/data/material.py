@@ -137,8 +137,7 @@ def with_cycles(stuff: Material, clip: Clip, extra: Sequence[Cycle]) -> Material
     more = [before + i for i, cycle in enumerate(extra) if cycle.recording in learned]
     rows = only(made.usable, replace(split, train=[*split.train, *more]))
     corpus = replace(corpus, problems=(*corpus.problems, *problems))
-    grown = replace(stuff, corpus=corpus, features=made, split=rows)
-    return grown if stuff.quality is None else with_quality(grown, stuff.quality.scale)
+    return replace(stuff, corpus=corpus, features=made, split=rows)
 
 
 def only(usable: np.ndarray, whole: Split) -> Split:

@@ -14,13 +14,12 @@ from safetensors import SafetensorError, safe_open
 from ..config import from_dict
 from ..errors import AuscultError
 from ..signal.clip import Clip
+from ..signal.mel import AUDIOSET_MEAN, AUDIOSET_STD, MIN_STD
 from ..weightsfile import Told, astray, damaged, digest
 from .arithmetic import linear
 from .dass import Dass, shapes
 
 LARGEST = 4_000_000  # parameters; a larger network is quicker in torch, which then weighs little
-AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # as in signal.spectrogram
-MIN_STD = 1e-3
 EPS = 1e-5  # of torch's BatchNorm
 MEL = ("weight", "bias", "running_mean", "running_var")
 STEPS = "front.mel.num_batches_tracked"

@@ -11,6 +11,8 @@ from jaxtyping import Float
 PREEMPHASIS = 0.97
 LOW_HZ = 20.0
 FLOOR = float(np.finfo(np.float32).eps)  # 1.19e-7: the log of digital silence is -15.94
+AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974  # of these logs over AudioSet (Gong et al. 2021)
+MIN_STD = 1e-3  # of natural logs; far below any sound, so only a constant clip meets it
 AT_ONCE = 1024  # frames in work: they stay in the cache, and small whatever the recording
 
 

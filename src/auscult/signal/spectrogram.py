@@ -16,10 +16,8 @@ from ..config import ADDED, spec
 from . import efficientat
 from .augment import GainNoise
 from .clip import Clip
+from .mel import AUDIOSET_MEAN, AUDIOSET_STD, MIN_STD
 from .specaugment import SpecAugment
-
-AUDIOSET_MEAN, AUDIOSET_STD = -4.2677393, 4.5689974
-MIN_STD = 1e-3  # of natural logs; far below any sound, so only a constant clip meets it
 
 MAX_FRAMES = 100_000  # a recipe may come from a stranger, and memory follows
 

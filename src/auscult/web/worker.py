@@ -128,6 +128,7 @@ def main(source: str | None = None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not be taken for an answer
+    from ..blas import tune_torch
     from ..predict import Model, load
     from .analysis import analyse
     from .memory import give_back, keep_little
@@ -137,10 +138,7 @@ def main(source: str | None = None) -> None:
     def made() -> Model | AuscultError:
         try:
             loaded = load(source)
-            if "torch" in sys.modules:
-                from ..compute import tune
-
-                tune()
+            tune_torch()
             return loaded
         except AuscultError as error:
             return error

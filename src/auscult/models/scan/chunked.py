@@ -17,10 +17,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from ...light.scan import LONGEST, chunk
 from .reference import softplus
-
-LONGEST = 8  # chunks whose states are carried one by one; more are chunked again
-STEPS = 16  # about so many in a chunk along a row
 
 
 def scan(
@@ -117,7 +115,7 @@ def _states(decay: Tensor, drive: Tensor, k: int, backward: bool = False) -> Flo
     if k % 2:
         return linear_scan_(decay.transpose(1, 2), drive.transpose(1, 2), reverse).transpose(1, 2)
     length = rows * columns
-    steps = _chunk(int(length))
+    steps = chunk(int(length))
     h = linear_scan_(_cut(decay.flatten(1, 2), steps), _cut(drive.flatten(1, 2), steps), reverse)
     return h.flatten(1, 2)[:, :length].unflatten(1, (rows, columns))
 
@@ -126,17 +124,6 @@ def _cut(t: Float[Tensor, "B L D"], steps: int) -> Float[Tensor, "B N S D"]:
     """A sequence in chunks; zeros fill the last, which is harmless from either end."""
     missing = -t.shape[1] % steps
     return (pad(t, (0, 0, 0, missing)) if missing else t).unflatten(1, (-1, steps))
-
-
-def _chunk(length: int) -> int:
-    """Steps in a chunk along rows: near STEPS, and a divisor of the length where there is one.
-
-    >>> _chunk(6400), _chunk(97), _chunk(20)
-    (16, 16, 4)
-    """
-    wanted = min(STEPS, max(4, math.isqrt(length)))
-    divisors = [n for n in range(wanted // 2, 2 * wanted + 1) if n > 1 and length % n == 0]
-    return min(divisors, key=lambda n: (abs(n - wanted), n), default=STEPS)
 
 
 def _next(decay: Float[Tensor, "B H W D"], k: int) -> Float[Tensor, "B H W D"]:

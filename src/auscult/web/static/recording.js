@@ -24,6 +24,7 @@ export class Screen {
   #tiles = null;
   #shown = [];
   #chosen = -1;
+  #explaining = 0;
   #matches = new WeakMap();
   #opening = 0;
 
@@ -294,9 +295,11 @@ export class Screen {
     const { start, end } = this.timeline.view;
     const seen = this.#review.breaths.filter((breath, i) => i !== this.#chosen && breath.end_s > start && breath.start_s < end);
     const chosen = this.#review.breaths[this.#chosen];
-    $("heat").setAttribute("aria-busy", "true"); // the first time the network is loaded for it: some seconds
+    this.#explaining += 1; // zooming asks anew while the first is awaited, which loads the network: some seconds
+    $("heat").setAttribute("aria-busy", "true");
     await this.#tiles.wantSaliency(chosen ? [chosen, ...seen] : seen);
-    $("heat").setAttribute("aria-busy", "false");
+    this.#explaining -= 1;
+    $("heat").setAttribute("aria-busy", String(this.#explaining > 0));
   }
 
   #slow() {
